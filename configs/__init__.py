@@ -1,0 +1,1 @@
+"""Configurations: one file a method, every default once in `base.py`."""

@@ -1,0 +1,57 @@
+"""Argument checks: each raises with what was got and what is allowed, at the place where it enters."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class UserError(Exception):
+    """Something the user gave cannot be used; the message is one line that names it and the way out."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns a hint that names the closest of `known`, or lists them all when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises ValueError unless `value` is greater than zero."""
+    if not value > 0:
+        raise ValueError(f"{name}={value!r} must be greater than 0")
+
+
+def check_non_negative(name: str, value: float) -> None:
+    """Raises ValueError unless `value` is at least zero."""
+    if not value >= 0:
+        raise ValueError(f"{name}={value!r} must be at least 0")
+
+
+def check_rank(name: str, array: Any, *ranks: int) -> None:
+    """Raises ValueError unless the number of axes of `array` is one of `ranks`."""
+    if array.ndim not in ranks:
+        allowed = " or ".join(map(str, ranks))
+        raise ValueError(f"{name} has shape {tuple(array.shape)}; {allowed} axes are expected")
+
+
+def check_same_shape(**arrays: Any) -> None:
+    """Raises ValueError unless all named arrays have one shape."""
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"shapes must be equal, got {listed}")
+
+
+def check_same_batch(**arrays: Any) -> None:
+    """Raises ValueError unless all named arrays have one length of the leading axis."""
+    sizes = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ValueError(f"leading axes must be equal, got {listed}")
