@@ -1,0 +1,101 @@
+"""What every data set stores: one face in every quality, its labels and where it comes from."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from kdjax.types import FORGERIES, QUALITIES
+
+SPLITS = ("train", "validation", "test")
+SPLIT_FRACTIONS = (0.7, 0.15, 0.15)
+
+
+def features(image_size: int) -> tfds.features.FeaturesDict:
+    """Returns the features of a data set of `image_size` pixel faces.
+
+    `image/<quality>` uint8 `[S, S, 3]` RGB as PNG, aligned pixel by pixel; `forgery_mask` uint8
+    `[S, S, 1]`, 255 where the image was forged (all 0 on a fake means: not known); `label` 0 real,
+    1 fake; `forgery` the position in `kdjax.types.FORGERIES`; `video` and `identity` ids that no two
+    splits share; `frame` the position in the clip.
+    """
+    shape = (image_size, image_size)
+    image = tfds.features.Image(shape=(*shape, 3), encoding_format="png")
+    return tfds.features.FeaturesDict(
+        {
+            "image": dict.fromkeys(QUALITIES, image),
+            "forgery_mask": tfds.features.Image(shape=(*shape, 1), encoding_format="png"),
+            "label": np.int32,
+            "forgery": np.int32,
+            "video": np.int32,
+            "identity": np.int32,
+            "frame": np.int32,
+        }
+    )
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Returns the PNG bytes of a uint8 RGB `[H, W, 3]` or grey `[H, W]` image."""
+    pixels = image[..., ::-1] if image.ndim == 3 else image
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
+    if not done:
+        raise ValueError(f"cannot encode an image of shape {image.shape} and type {image.dtype}")
+    return encoded.tobytes()
+
+
+def encode_example(
+    images: Mapping[str, np.ndarray],
+    forgery_mask: np.ndarray,
+    *,
+    label: int,
+    forgery: str,
+    video: int,
+    identity: int,
+    frame: int,
+) -> dict[str, Any]:
+    """Returns one record as `features` describes it; images and mask are uint8 `[S, S, 3]` and `[S, S]`.
+
+    Images go in as encoded bytes: given as arrays, TFDS would need TensorFlow to encode them.
+    """
+    return {
+        "image": {quality: io.BytesIO(encode_png(images[quality])) for quality in QUALITIES},
+        "forgery_mask": io.BytesIO(encode_png(forgery_mask)),
+        "label": label,
+        "forgery": FORGERIES.index(forgery),
+        "video": video,
+        "identity": identity,
+        "frame": frame,
+    }
+
+
+def assign_splits(
+    identities: Iterable[str],
+    *,
+    seed: int = 0,
+    fractions: tuple[float, ...] = SPLIT_FRACTIONS,
+) -> dict[str, str]:
+    """Returns `{identity: split}` for distinct identities, the same on every machine and in any order.
+
+    Identities are ranked by a hash of seed and name; consecutive shares of the ranking become the
+    splits. From three identities on no split is empty.
+    """
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+    names = sorted(set(identities), key=rank)
+    bounds = np.round(np.cumsum(fractions) / np.sum(fractions) * len(names)).astype(int)
+    if len(names) >= len(SPLITS):
+        for position in range(len(SPLITS)):
+            bounds[position] = max(bounds[position], position + 1)
+            bounds[position] = min(bounds[position], len(names) - (len(SPLITS) - 1 - position))
+    edges = [0, *bounds.tolist()]
+    return {
+        name: split
+        for split, start, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
+        for name in names[start:stop]
+    }
