@@ -1,0 +1,124 @@
+"""Residual networks in torchvision's layout (stride on the 3 x 3), with thin and tiny variants.
+
+See "Deep Residual Learning for Image Recognition" by He et al., 2016 (https://arxiv.org/abs/1512.03385).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from kdjax.models.layers import BatchNorm, Classifier, Conv, max_pool, parameter_dtype
+from kdjax.types import Array, Outputs
+
+
+class Block(nn.Module):
+    """One residual block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 when `bottleneck`.
+
+    Attributes:
+      width: channels of the 3 x 3 convolutions.
+      stride: step of the first 3 x 3 convolution and of the shortcut.
+      bottleneck: whether the block reduces, convolves and expands by four.
+      zero_init: whether the last normalisation starts with scale 0: the block starts as identity.
+      dtype: dtype it computes in.
+      axis_name: device axis for the batch statistics.
+    """
+
+    width: int
+    stride: int = 1
+    bottleneck: bool = False
+    zero_init: bool = False
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, D]`, D = width or 4 * width."""
+        width, stride = self.width, self.stride
+        if self.bottleneck:
+            plan = [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]
+        else:
+            plan = [(width, 3, stride), (width, 3, 1)]
+        y = x
+        for index, (features, size, step) in enumerate(plan, start=1):
+            last = index == len(plan)
+            y = Conv(features, size, step, self.dtype, name=f"conv{index}")(y)
+            scale = nn.initializers.zeros if last and self.zero_init else nn.initializers.ones
+            y = BatchNorm(self.axis_name, scale, name=f"norm{index}")(y, train=train)
+            y = y if last else nn.relu(y)
+        if stride != 1 or x.shape[-1] != y.shape[-1]:
+            x = Conv(y.shape[-1], 1, stride, self.dtype, name="shortcut_conv")(x)
+            x = BatchNorm(self.axis_name, name="shortcut_norm")(x, train=train)
+        return nn.relu(y + x.astype(y.dtype))
+
+
+class ResNet(nn.Module):
+    """A residual network that returns logits and the maps of its four stages.
+
+    Attributes:
+      depths: number of blocks in each of the four stages.
+      bottleneck: kind of block.
+      num_classes: width of the classifier.
+      base_width: channels of the stem and of the first stage's 3 x 3 convolutions.
+      zero_init: whether every residual branch starts at zero.
+      dtype: dtype it computes in; parameters and statistics are float32 (float64 for float64).
+      axis_name: device axis for the batch statistics.
+    """
+
+    depths: Sequence[int]
+    bottleneck: bool = False
+    num_classes: int = 2
+    base_width: int = 64
+    zero_init: bool = False
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Outputs:
+        """Maps normalised images `[B, H, W, 3]` to logits `[B, num_classes]` and features."""
+        x = Conv(self.base_width, 7, 2, self.dtype, name="stem_conv")(images)
+        x = nn.relu(BatchNorm(self.axis_name, name="stem_norm")(x, train=train))
+        x = max_pool(x)
+        features = {}
+        for stage, depth in enumerate(self.depths, start=1):
+            for index in range(1, depth + 1):
+                x = Block(
+                    width=self.base_width * 2 ** (stage - 1),
+                    stride=2 if stage > 1 and index == 1 else 1,
+                    bottleneck=self.bottleneck,
+                    zero_init=self.zero_init,
+                    dtype=self.dtype,
+                    axis_name=self.axis_name,
+                    name=f"stage{stage}_block{index}",
+                )(x, train=train)
+            features[f"stage{stage}"] = x
+        features["pooled"] = jnp.mean(x, axis=(1, 2), dtype=parameter_dtype(x.dtype))
+        logits = Classifier(self.num_classes, name="classifier")(features["pooled"])
+        return Outputs(logits, features)
+
+
+class Plan(NamedTuple):
+    """What tells one residual network from another: blocks a stage, kind of block, first width."""
+
+    depths: tuple[int, int, int, int]
+    bottleneck: bool = False
+    base_width: int = 64
+
+
+PLANS = {
+    "resnet18": Plan((2, 2, 2, 2)),
+    "resnet34": Plan((3, 4, 6, 3)),
+    "resnet50": Plan((3, 4, 6, 3), bottleneck=True),
+    "resnet18_thin": Plan((2, 2, 2, 2), base_width=32),
+    "resnet34_thin": Plan((3, 4, 6, 3), base_width=32),
+    "resnet_tiny": Plan((1, 1, 1, 1), base_width=8),
+}
+"""The networks by name; `thin` has half the channels, `tiny` is for tests and first attempts."""
+
+
+def build(name: str, *, width: float = 1.0, **options: Any) -> ResNet:
+    """Returns the network `name` of `PLANS`, every channel count multiplied by `width`."""
+    plan = PLANS[name]
+    base_width = max(1, round(plan.base_width * width))
+    return ResNet(plan.depths, plan.bottleneck, base_width=base_width, **options)
