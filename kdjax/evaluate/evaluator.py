@@ -1,0 +1,152 @@
+"""Runs a network over a set, keeps every score and computes the metrics once over all of them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdjax.checks import UserError
+from kdjax.evaluate.evaluation import COLUMNS, OVERALL, Evaluation
+from kdjax.evaluate.metrics import area_under_curve, binary_metrics, video_auc
+from kdjax.types import FORGERIES, Batch
+
+Predict = Callable[[np.ndarray], tuple[Any, Any]]
+"""`images uint8 [B, H, W, 3] -> (probability of fake [B], pooled features [B, D] or None)`."""
+
+
+def evaluate(
+    predict: Predict,
+    batches: Iterable[Batch],
+    qualities: Sequence[str],
+    *,
+    step: int | None = None,
+    parameters: int | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Scores every example of `batches` in every quality; computes the metrics over the whole set.
+
+    Args:
+      predict: see `Predict`; called once a batch and quality, padding included.
+      batches: NumPy batches (`kdjax.types.Batch`); rows whose `mask` is 0 are dropped.
+      qualities: which images of a batch are scored.
+      step: kept in the result: the training step of the network.
+      parameters: kept in the result: the size of the network.
+      dataset: kept in the result: what was evaluated, as JSON.
+      progress: called after each batch with the number of examples so far.
+
+    Raises:
+      UserError: no example was found, or scores are not finite.
+      ValueError: a batch lacks a quality, or `predict` returned wrong shapes.
+    """
+    collected: dict[str, list[np.ndarray]] = {}
+    done = 0
+    for batch in batches:
+        kept = np.asarray(batch["mask"]) > 0
+        for name, rows in _score(predict, batch, qualities).items():
+            collected.setdefault(name, []).append(rows[kept])
+        done += int(kept.sum())
+        if progress is not None:
+            progress(done)
+    if not done:
+        raise UserError("no example to evaluate: the split is empty; choose another split")
+    whole = {name: np.concatenate(parts) for name, parts in collected.items()}
+    has_features = all(f"pooled/{quality}" in whole for quality in qualities)
+    return summarize(
+        {quality: whole[f"scores/{quality}"] for quality in qualities},
+        {name: whole[name] for name in COLUMNS},
+        {quality: whole[f"pooled/{quality}"] for quality in qualities} if has_features else None,
+        step=step,
+        parameters=parameters,
+        dataset=dataset or {},
+    )
+
+
+def summarize(
+    scores: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
+    embeddings: Mapping[str, np.ndarray] | None = None,
+    **facts: Any,
+) -> Evaluation:
+    """Computes the metrics of complete scores, by quality and over all qualities pooled together.
+
+    Args:
+      scores: `{quality: float [N]}`.
+      columns: `{name: int [N]}` for every name of `COLUMNS`.
+      embeddings: `{quality: float [N, D]}` or None.
+      **facts: `step`, `parameters`, `dataset` of the result.
+
+    Overall, one image in several qualities is several examples, which are not each other's
+    neighbours in R@1, and one video in several qualities is several videos.
+    """
+    metrics: dict[str, dict[str, float]] = {}
+    per_forgery: dict[str, dict[str, dict[str, float]]] = {}
+    for name in (*scores, OVERALL):
+        used = list(scores) if name == OVERALL else [name]
+        if name == OVERALL and len(used) == 1:
+            metrics[name], per_forgery[name] = metrics[used[0]], per_forgery[used[0]]
+            continue
+        labels, forgery, video, index = (
+            np.tile(columns[key], len(used)) for key in ("labels", "forgery", "video", "index")
+        )
+        pooled_scores = np.concatenate([scores[quality] for quality in used])
+        metrics[name] = binary_metrics(
+            pooled_scores,
+            labels,
+            embeddings=None
+            if embeddings is None
+            else np.concatenate([embeddings[q] for q in used]),
+            groups=index if len(used) > 1 else None,
+        )
+        metrics[name]["video_auc"] = video_auc(
+            pooled_scores, labels, _distinct(video, copies=len(used))
+        )
+        per_forgery[name] = _by_forgery(pooled_scores, labels, forgery)
+    kept = {quality: np.asarray(values, np.float32) for quality, values in scores.items()}
+    return Evaluation(kept, dict(columns), metrics, per_forgery, **facts)
+
+
+def _distinct(ids: np.ndarray, *, copies: int) -> np.ndarray:
+    """Returns ids `[copies * N]` renumbered so that no two copies share one."""
+    _, numbers = np.unique(ids, return_inverse=True)
+    return (numbers.reshape(copies, -1) + len(ids) * np.arange(copies)[:, None]).reshape(-1)
+
+
+def _by_forgery(
+    scores: np.ndarray, labels: np.ndarray, forgery: np.ndarray
+) -> dict[str, dict[str, float]]:
+    real = labels == 0
+    found = {}
+    for kind in np.unique(forgery[~real]):
+        fakes = ~real & (forgery == kind)
+        chosen = real | fakes
+        name = FORGERIES[kind] if 0 <= kind < len(FORGERIES) else f"kind {kind}"
+        found[name] = {
+            "auc": area_under_curve(scores[chosen], labels[chosen]),
+            "accuracy": binary_metrics(scores[fakes], labels[fakes])["accuracy"],
+            "count": int(fakes.sum()),
+        }
+    return found
+
+
+def _score(predict: Predict, batch: Batch, qualities: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the columns of one batch, its `scores/QUALITY` and, where given, `pooled/QUALITY`."""
+    rows = {
+        name: np.asarray(batch["label" if name == "labels" else name], np.int32) for name in COLUMNS
+    }
+    for quality in qualities:
+        if quality not in batch["image"]:
+            raise ValueError(
+                f"quality {quality!r} is not in the batch, which holds {', '.join(batch['image'])}"
+            )
+        scores, pooled = predict(batch["image"][quality])
+        rows[f"scores/{quality}"] = np.asarray(scores, np.float32)
+        if pooled is not None:
+            rows[f"pooled/{quality}"] = np.asarray(pooled, np.float32)
+    for name, values in rows.items():
+        if values.ndim != 1 + name.startswith("pooled/") or len(values) != len(rows["labels"]):
+            raise ValueError(
+                f"{name} has shape {values.shape} in a batch of {len(rows['labels'])}; "
+                "predict returns [B] and [B, D]"
+            )
+    return rows
