@@ -1,0 +1,127 @@
+"""What a user gets: the wheel, the lock, the targets of the Makefile."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import kdjax
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("kdjax", "data_pipeline", "configs")
+SHIPPED = {".py", ".html", ".css", ".js"}
+LOCK_LINE = re.compile(r"^[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.+!-]*( ; [a-z_]+ .+)?$")
+
+
+def shipped_files(root: Path) -> set[str]:
+    """Returns the files of the packages that the wheel must hold, relative to `root`."""
+    found = (path for package in PACKAGES for path in (root / package).rglob("*"))
+    return {path.relative_to(root).as_posix() for path in found if path.suffix in SHIPPED}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Builds the wheel from a copy: setuptools leaves its `build` folder where it builds."""
+    source = tmp_path_factory.mktemp("source")
+    for package in PACKAGES:
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, source / package, ignore=ignore)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    wheels = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "-qq", "wheel", "--no-deps", "-w", wheels, source]
+    subprocess.run(command, check=True)
+    (built,) = wheels.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Installs the wheel into a folder of its own; the dependencies are those of this interpreter."""
+    target = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "-qq", "install", "--no-deps", "--target", target]
+    subprocess.run([*command, wheel], check=True)
+    return target
+
+
+def run_installed(installed: Path, folder: Path, *arguments: str) -> str:
+    """Runs Python in `folder` with the installed wheel before this checkout's editable install."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    command = [sys.executable, "-P", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_module_and_template(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert shipped_files(ROOT) <= held
+    assert {name.split("/")[0] for name in held} == set(PACKAGES)
+
+
+@pytest.mark.slow
+def test_installed_wheel_works_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = "import configs, data_pipeline, kdjax; print(*(m.__file__ for m in ({})), sep='\\n')"
+    code = where.format("configs, data_pipeline, kdjax")
+    files = run_installed(installed, tmp_path, "-c", code).split()
+    assert all(Path(file).is_relative_to(installed) for file in files), files
+    version = run_installed(installed, tmp_path, "-c", "import kdjax; print(kdjax.__version__)")
+    assert version.strip() == kdjax.__version__
+    assert "resnet18_thin" in run_installed(installed, tmp_path, "-m", "kdjax", "info")
+    assert "--config" in run_installed(installed, tmp_path, "-m", "kdjax", "train", "--help")
+
+
+@pytest.mark.slow
+def test_installed_wheel_resolves_a_shipped_config(installed: Path, tmp_path: Path) -> None:
+    code = "import configs; print(configs.load('add:resnet18_thin').student.network)"
+    assert run_installed(installed, tmp_path, "-c", code).strip() == "resnet18_thin"
+
+
+def test_installed_metadata_has_the_version_of_the_code() -> None:
+    assert importlib.metadata.version("kdjax") == kdjax.__version__
+
+
+def test_lock_holds_names_versions_and_markers_alone() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert [line for line in lines if not LOCK_LINE.match(line)] == []
+    assert len(lines) == len(set(lines)) > 50
+
+
+def test_lock_covers_every_dependency_and_leaves_torch_out() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["test"], *extras["dev"]]
+    names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower().replace("_", "-") for line in wanted}
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = {line.split("==")[0] for line in lines}
+    assert names - {"kdjax"} <= locked
+    assert not locked & {"torch", "keras", "tensorflow"}
+
+
+def test_makefile_has_the_promised_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    assert {"demo", "demo-full", "test", "test-slow", "lint", "format", "lock", "bench"} <= targets
+
+
+def test_makefile_refuses_an_unfit_python_in_one_line(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = [make, "demo", "PYTHON=no-such-python"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "kdjax: error: 'no-such-python' is not Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / ".venv").exists()
