@@ -10,3 +10,67 @@ os.environ["XLA_FLAGS"] = (
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY_SIZE = 32
+TINY_COUNTS = {"train": 48, "validation": 16, "test": 20}
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set of noise: a fake has a bright square, fainter the worse the quality."""
+    import tensorflow_datasets as tfds
+
+    from data_pipeline.builders import schema
+
+    class Tiny(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(builder=self, features=schema.features(TINY_SIZE))
+
+        def _split_generators(self, dl_manager):
+            first = np.cumsum([0, *TINY_COUNTS.values()])
+            return {
+                split: self._generate_examples(int(start), count)
+                for (split, count), start in zip(TINY_COUNTS.items(), first[:-1], strict=True)
+            }
+
+        def _generate_examples(self, start, count):
+            for number in range(start, start + count):
+                yield number, tiny_example(number)
+
+    folder = tmp_path_factory.mktemp("tiny")
+    builder = Tiny(data_dir=folder, file_format="array_record")
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+def tiny_example(number: int) -> dict:
+    """Returns record `number` of the tiny data set."""
+    from data_pipeline.builders import schema
+    from kdjax.types import QUALITIES
+
+    rng = np.random.default_rng(number)
+    label = number % 2
+    base = rng.integers(60, 120, (TINY_SIZE, TINY_SIZE, 3))
+    mask = np.zeros((TINY_SIZE, TINY_SIZE), np.uint8)
+    images = {}
+    if label:
+        mask[8:24, 8:24] = 255
+    for rank, quality in enumerate(QUALITIES):
+        image = base + (mask[..., None] > 0) * (90 - 30 * rank)
+        images[quality] = image.clip(0, 255).astype(np.uint8)
+    return schema.encode_example(
+        images,
+        mask,
+        label=label,
+        forgery="mouth" if label else "none",
+        video=number // 2,
+        identity=number // 4,
+        frame=number % 2,
+    )

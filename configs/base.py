@@ -1,0 +1,108 @@
+"""Every default, once. A method's file says only what differs."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+METHODS: dict[str, dict[str, Any]] = {
+    "supervised": {},
+    "kd": {
+        "temperature": 4.0,
+        "cross_entropy_weight": 0.1,
+        "kd_weight": 0.9,
+    },
+    "add": {
+        "frequency_weight": 1.0,
+        "view_weight": 16.0,
+        "frequency_layers": (0.0, 1.0, 2.0, 0.25),
+        "view_layers": (0.0, 0.5, 2.5, 2.0),
+        "frequency_gamma": 1.0,
+        "view_gamma": 100.0,
+        "view_eta": 50.0,
+        "margin": 0.012,
+        "views": 12,
+        "adapter": "none",
+        "scale": "sum",
+        "coordinates": "index",
+        "cost": "squared",
+        "both_directions": False,
+        "relative_margin": False,
+        "mode": "paper",
+    },
+}
+"""Defaults of each method's own options, as the papers give them."""
+
+
+def get_config(method: str, network: str = "") -> ConfigDict:
+    """Returns the configuration of a method with every field at its default.
+
+    Args:
+      method: a name in `METHODS`.
+      network: the student's network; `resnet50` (ADD's) when empty.
+    """
+    config = ConfigDict()
+    config.method = ConfigDict({"name": method, **METHODS[method]})
+
+    config.student = ConfigDict()
+    config.student.network = network or "resnet50"
+    config.student.qualities = ("c40",)
+    config.student.width = 1.0
+    # the dtype networks compute in; parameters and statistics stay float32
+    config.student.dtype = "float32"
+
+    config.teacher = ConfigDict()
+    # folders of finished runs
+    config.teacher.runs = ()
+    config.teacher.quality = "raw"
+    config.teacher.dtype = "float32"
+
+    config.data = ConfigDict()
+    config.data.path = ""
+    config.data.batch_size = 144
+    # side of the crop in pixels; 0: as stored
+    config.data.image_size = 0
+    config.data.flip = True
+    config.data.random_crop = True
+    config.data.threads = 4
+    config.data.workers = 0
+    config.data.read_ahead = 512
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 2e-4
+    config.optimizer.beta1 = 0.9
+    config.optimizer.beta2 = 0.999
+    config.optimizer.epsilon = 1e-8
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.clip_norm = 0.0
+    config.optimizer.schedule = "one_cycle"
+    config.optimizer.warmup_fraction = 0.05
+    config.optimizer.decay_epochs = 5.0
+    config.optimizer.decay_factor = 0.1
+
+    config.train = ConfigDict()
+    config.train.epochs = 32.0
+    # 0: as many as the epochs have
+    config.train.steps = 0
+    config.train.validations_per_epoch = 10.0
+    # validations without improvement before training stops; 0: never
+    config.train.patience = 10
+    config.train.selection = "accuracy"
+    # epochs at the start in which the classifier alone trains (for a pretrained student)
+    config.train.head_epochs = 0.0
+    # validations between two measurements of every loss term's gradient; 0: never
+    config.train.gradient_ratio_every = 10
+    config.train.log_every = 10
+    # local devices to use; 0: all
+    config.train.devices = 0
+
+    config.evaluation = ConfigDict()
+    config.evaluation.batch_size = 128
+    # images of the validation split that are looked at during training; 0: all
+    config.evaluation.validation_limit = 0
+
+    config.seed = ConfigDict()
+    config.seed.data = 0
+    config.seed.student = 0
+    return config

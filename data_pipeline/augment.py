@@ -1,0 +1,75 @@
+"""Flips and crops on the device: one draw an example, the same for all its qualities."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.types import Array, Images
+
+
+def to_float(images: Array) -> Array:
+    """Returns uint8 images as float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def center_crop(images: Array, size: int) -> Array:
+    """Returns the central `[B, size, size, 3]` of square images.
+
+    Raises:
+      ValueError: when the images are smaller than the crop.
+    """
+    check_crop(images.shape[1], size)
+    start = (images.shape[1] - size) // 2
+    return images[:, start : start + size, start : start + size]
+
+
+def check_crop(stored: int, size: int) -> None:
+    """Raises ValueError when stored images are smaller than the crop."""
+    if size > stored:
+        raise ValueError(
+            f"data.image_size={size} is larger than the {stored} px images of the data set; "
+            f"lower it, or prepare the data set again with a larger --image_size"
+        )
+
+
+def make_augment(
+    seed: int, size: int, *, flip: bool, random_crop: bool
+) -> Callable[[Images, Array, Array], Images]:
+    """Returns `augment(images, index, epoch)`: a random crop of `size` pixels and a horizontal flip.
+
+    The draw comes from `fold_in(key(seed), epoch, index)`: it does not depend on the batch, the number of devices or
+    the student's seed, and all qualities of an example get the same.
+
+    Args:
+      seed: seed of the data.
+      size: side of the crop in pixels.
+      flip: whether half of the draws are mirrored.
+      random_crop: whether the crop's place is drawn; otherwise it is the centre.
+    """
+
+    def draw(epoch: Array, index: Array, room: int) -> tuple[Array, Array]:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), epoch), index)
+        flip_key, crop_key = jax.random.split(key)
+        place = jax.random.randint(crop_key, (2,), 0, room + 1)
+        return jax.random.bernoulli(flip_key), place
+
+    def transform(image: Array, mirrored: Array, place: Array) -> Array:
+        if random_crop:
+            image = jax.lax.dynamic_slice(image, (place[0], place[1], 0), (size, size, 3))
+        if flip:
+            image = jnp.where(mirrored, image[:, ::-1], image)
+        return image
+
+    def augment(images: Images, index: Array, epoch: Array) -> Images:
+        stored = next(iter(images.values())).shape[1]
+        check_crop(stored, size)
+        mirrored, places = jax.vmap(partial(draw, epoch, room=stored - size))(index)
+        prepared = images if random_crop else {q: center_crop(x, size) for q, x in images.items()}
+        return {
+            quality: to_float(jax.vmap(transform)(image, mirrored, places))
+            for quality, image in prepared.items()
+        }
+
+    return augment

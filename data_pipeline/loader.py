@@ -1,0 +1,221 @@
+"""ArrayRecord to batches: TFDS finds the records, Grain shuffles, slices, decodes and batches them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from kdjax.checks import UserError
+from kdjax.types import QUALITIES, Batch
+
+IDS = ("label", "forgery", "video", "identity", "frame")
+"""The integer fields of a record, beside its images."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set on disk.
+
+    Attributes:
+      path: the folder that holds the records.
+      builder: TFDS' read-only builder.
+      image_size: side of the stored images in pixels.
+      sizes: number of records by split.
+    """
+
+    path: Path
+    builder: Any
+    image_size: int
+    sizes: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        """Name and version, as in `synthfaces/demo:1.0.0`."""
+        return self.builder.info.full_name
+
+    def source(self, split: str) -> Any:
+        """Returns the random-access source of a split; its images stay encoded until they are needed."""
+        if split not in self.sizes:
+            raise UserError(f"{self.path} has no split {split!r}; known: {', '.join(self.sizes)}")
+        encoded = tfds.decode.SkipDecoding()
+        decoders = {"image": dict.fromkeys(QUALITIES, encoded), "forgery_mask": encoded}
+        return self.builder.as_data_source(split, decoders=decoders)
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Opens the prepared data set at `path`, or the only one below it.
+
+    Raises:
+      UserError: when there is none, more than one, or it cannot be read.
+    """
+    folder = Path(path).expanduser()
+    if not str(path):
+        raise UserError("data.path is empty; give --config.data.path=FOLDER of a prepared data set")
+    if not folder.is_dir():
+        raise UserError(f"no data set at {folder}; make one with `kdjax prepare --output={folder}`")
+    found = sorted(
+        {info.parent for info in folder.rglob("dataset_info.json")}
+        - {info.parent for info in folder.rglob("*incomplete*/**/dataset_info.json")}
+    )
+    if len(found) != 1:
+        listed = ", ".join(str(place.relative_to(folder)) for place in found) or "none"
+        raise UserError(f"{folder} must hold one prepared data set; found: {listed}")
+    try:
+        builder = tfds.builder_from_directory(found[0])
+        image_size = builder.info.features["image"]["raw"].shape[0]
+        sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    except (KeyError, ValueError, OSError, AttributeError) as error:
+        raise UserError(f"{found[0]} is not a data set of kdjax: {error}") from error
+    return Dataset(found[0], builder, image_size, sizes)
+
+
+def decode_image(encoded: bytes, channels: int = 3) -> np.ndarray:
+    """Returns the uint8 pixels of PNG bytes: RGB `[H, W, 3]`, or grey `[H, W, 1]`."""
+    flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    if pixels is None:
+        raise ValueError("a record holds an image that cannot be decoded")
+    return pixels[..., ::-1].copy() if channels == 3 else pixels[..., None]
+
+
+def decode_record(
+    index: int, record: dict[str, Any], qualities: Sequence[str], *, with_mask: bool = False
+) -> Batch:
+    """Returns one example of a batch: decoded images, int32 ids, its index and a mask of 1."""
+    example = {name: np.asarray(record[name], np.int32) for name in IDS}
+    example["index"] = np.asarray(index, np.int32)
+    example["mask"] = np.asarray(1, np.float32)
+    example["image"] = {quality: decode_image(record["image"][quality]) for quality in qualities}
+    if with_mask:
+        example["forgery_mask"] = decode_image(record["forgery_mask"], 1)
+    return example
+
+
+@dataclass(frozen=True)
+class _DecodeRecord(grain.transforms.MapWithIndex):
+    """Decodes a record when its batch is read; a class, so that worker processes can be sent it."""
+
+    qualities: tuple[str, ...]
+    count: int
+
+    def map_with_index(self, index: int, element: dict[str, Any]) -> Batch:
+        # Grain counts on from epoch to epoch
+        return decode_record(index % self.count, element, self.qualities)
+
+
+def training_batches(
+    dataset: Dataset,
+    qualities: Sequence[str],
+    *,
+    batch_size: int,
+    seed: int,
+    split: str = "train",
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 4,
+    read_ahead: int = 32,
+    workers: int = 0,
+) -> Any:
+    """Returns an endless Grain iterator of shuffled batches, whose position can be checkpointed.
+
+    One global shuffle an epoch comes before the slice by process, so that any number of processes sees the same
+    global batches; an epoch's last, incomplete batch is left out.
+
+    Args:
+      dataset: a prepared data set.
+      qualities: the qualities to decode.
+      batch_size: examples a step over all processes.
+      seed: seed of the shuffle.
+      split: the split to read.
+      process_index: this process.
+      process_count: how many processes share the batch.
+      threads: reading threads a process.
+      read_ahead: elements read ahead a thread.
+      workers: worker processes; 0 reads in threads of this process.
+
+    Raises:
+      UserError: when the split is smaller than one batch.
+    """
+    size = dataset.sizes.get(split, 0)
+    per_epoch = steps_per_epoch(dataset, batch_size, split)
+    if not per_epoch:
+        raise UserError(
+            f"data.batch_size={batch_size} is larger than the {size} examples of split {split!r}"
+        )
+    examples = grain.MapDataset.source(dataset.source(split))
+    examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples))).seed(seed).shuffle()
+    examples = examples[: per_epoch * batch_size].repeat()
+    examples = examples[process_index::process_count]
+    batches = examples.batch(batch_size // process_count, drop_remainder=True)
+    options = grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=max(threads, read_ahead // batch_size or 1, 2)
+    )
+    reader = batches.to_iter_dataset(options)
+    if workers:
+        reader = reader.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(reader)
+
+
+def steps_per_epoch(dataset: Dataset, batch_size: int, split: str = "train") -> int:
+    """Returns the number of whole batches in a split."""
+    return dataset.sizes.get(split, 0) // batch_size
+
+
+def evaluation_batches(
+    dataset: Dataset,
+    qualities: Sequence[str],
+    *,
+    split: str,
+    batch_size: int,
+    limit: int = 0,
+    threads: int = 4,
+) -> Iterator[Batch]:
+    """Yields every example of a split once, in order; the last batch is padded and masked.
+
+    Args:
+      dataset: a prepared data set.
+      qualities: the qualities to decode.
+      split: the split to read.
+      batch_size: examples a batch.
+      limit: at most this many examples, spread evenly over the split; 0 for all.
+      threads: reading threads.
+    """
+    examples = grain.MapDataset.source(dataset.source(split))
+    examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples)))
+    if limit and limit < len(examples):
+        examples = examples[:: -(-len(examples) // limit)]
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 4))
+    reader = examples.batch(batch_size).to_iter_dataset(options)
+    for batch in reader:
+        yield pad_batch(batch, batch_size)
+
+
+def pad_batch(batch: Batch, batch_size: int) -> Batch:
+    """Returns the batch with rows of zeros (mask 0) up to `batch_size`."""
+    missing = batch_size - len(batch["label"])
+    if not missing:
+        return batch
+
+    def pad(value: np.ndarray) -> np.ndarray:
+        return np.concatenate([value, np.zeros((missing, *value.shape[1:]), value.dtype)])
+
+    images = {quality: pad(image) for quality, image in batch["image"].items()}
+    return {**{k: pad(v) for k, v in batch.items() if k != "image"}, "image": images}
+
+
+def read_examples(dataset: Dataset, split: str, indices: Sequence[int]) -> list[Batch]:
+    """Returns single examples in all qualities with their forgery masks, for people to look at."""
+    source = dataset.source(split)
+    return [decode_record(index, source[index], QUALITIES, with_mask=True) for index in indices]
+
+
+def read_labels(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
+    """Returns the ids of a whole split without decoding any image: int32 `[N]` each."""
+    source = dataset.source(split)
+    rows = [source[index] for index in range(len(source))]
+    return {name: np.asarray([row[name] for row in rows], np.int32) for name in IDS}

@@ -1,0 +1,173 @@
+"""`kdjax COMMAND`: flags in, one call out; errors of the user's become one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdjax.checks import UserError
+from kdjax.version import __version__
+
+CONFIG_HELP = """\
+Any field of the configuration is set by --config.KEY=VALUE, for example
+--config.optimizer.learning_rate=1e-4 or --config.student.qualities=raw,c40.
+`kdjax info --config=NAME` lists the fields with their values."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        overrides = parse_overrides(rest)
+        if overrides and not options.takes_config:
+            raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
+        options.overrides = overrides
+        _quiet_libraries()
+        from kdjax import commands
+
+        commands.run(options)
+    except UserError as error:
+        print(f"kdjax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("kdjax: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _quiet_libraries() -> None:
+    # absl's INFO lines (Orbax) and TFDS' hints would drown the progress
+    import logging
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def parse_overrides(rest: Sequence[str]) -> dict[str, str]:
+    """Returns `{key: text}` of `--config.key=text` or `--config.key text`.
+
+    Raises:
+      UserError: for any other argument.
+    """
+    found: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        if not word.startswith("--config."):
+            raise UserError(f"unknown argument {word!r}; see kdjax --help")
+        key, equals, text = word.removeprefix("--config.").partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                raise UserError(f"{word} needs a value, as in {word}=VALUE")
+            text = following
+        found[key] = text
+    return found
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="kdjax",
+        description="Distil detectors of deepfakes that work on compressed images and video.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"kdjax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_demo, _prepare, _train, _evaluate, _report, _sweep, _info):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction, name: str, text: str, *, takes_config: bool = False
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=CONFIG_HELP if takes_config else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(takes_config=takes_config)
+    return parser
+
+
+def _demo(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "demo", "make a data set, train teacher and students, report: the whole job"
+    )
+    parser.add_argument("--workdir", type=Path, default=Path("demo"), help="where all of it goes")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data and the students")
+    parser.add_argument("--full", action="store_true", help="longer training on more identities")
+
+
+def _prepare(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "prepare", "make a data set of faces in three qualities")
+    parser.add_argument(
+        "--dataset", default="folder", choices=("folder", "synthfaces"), help="kind of data set"
+    )
+    parser.add_argument(
+        "--source", type=Path, help="folder with real/ and fake/ images and videos (folder)"
+    )
+    parser.add_argument("--output", type=Path, help="where the data set goes", required=True)
+    parser.add_argument(
+        "--forge", action="store_true", help="make fakes out of the real faces (folder)"
+    )
+    parser.add_argument("--image_size", type=int, default=128, help="side of the faces in pixels")
+    parser.add_argument("--frames", type=int, default=8, help="frames kept of each video (folder)")
+    parser.add_argument(
+        "--detector", default="hog", help="hog, or a YuNet model file (.onnx) (folder)"
+    )
+    parser.add_argument(
+        "--identities", type=int, default=0, help="people to draw (synthfaces); 0: the default"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
+    parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a data set made with other options"
+    )
+
+
+def _train(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "train", "train a run, or go on with an interrupted one", takes_config=True
+    )
+    parser.add_argument("--config", required=True, help="METHOD[:NETWORK], or a FILE.py[:NETWORK]")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+
+
+def _evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "evaluate", "evaluate the best weights of runs in every quality")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--split", default="test", help="train, validation or test")
+    parser.add_argument("--data", type=Path, help="another data set than the run's own")
+    parser.add_argument("--limit", type=int, default=0, help="at most so many images; 0: all")
+
+
+def _report(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "report", "write one HTML file about runs, to open offline")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--output", type=Path, help="default: report.html in the first run")
+    parser.add_argument("--split", default="test", help="split whose evaluation is shown")
+
+
+def _sweep(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "sweep", "train and evaluate one run for each override", takes_config=True
+    )
+    parser.add_argument("file", type=Path, help="Python file whose sweep() yields dicts")
+    parser.add_argument("--config", required=True, help="METHOD[:NETWORK], or a FILE.py[:NETWORK]")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
+
+
+def _info(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "info", "show versions, devices, networks, a run or a data set", takes_config=True
+    )
+    parser.add_argument("path", nargs="?", type=Path, help="folder of a run or a data set")
+    parser.add_argument("--config", help="show the fields of METHOD[:NETWORK]")

@@ -1,0 +1,161 @@
+"""What each command calls; imported only once the flags are known to be right."""
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import configs
+from data_pipeline.loader import open_dataset
+from data_pipeline.prepare import prepare
+from kdjax import demo, methods, models
+from kdjax.checks import UserError
+from kdjax.evaluate.evaluation import Evaluation
+from kdjax.evaluate.runs import metric_table
+from kdjax.train import checkpoint
+from kdjax.train.evaluation import evaluate_run
+from kdjax.train.loop import train
+from kdjax.train.sweep import read_sweep, sweep
+from kdjax.train.reporting import report
+from kdjax.version import __version__
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command that was parsed."""
+    table: dict[str, Callable[[argparse.Namespace], None]] = {
+        "demo": _demo,
+        "prepare": _prepare,
+        "train": _train,
+        "evaluate": _evaluate,
+        "report": _report,
+        "sweep": _sweep,
+        "info": _info,
+    }
+    table[options.command](options)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    demo.run_demo(options.workdir, seed=options.seed, full=options.full)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    if options.dataset == "folder" and options.source is None:
+        raise UserError("--source is missing: the folder with real/ and fake/ images and videos")
+    extra: dict[str, Any] = {}
+    if options.dataset == "synthfaces":
+        if options.identities:
+            extra["identities"] = options.identities
+    else:
+        extra.update(
+            source=options.source,
+            forge=options.forge,
+            frames_per_video=options.frames,
+            detector=options.detector,
+        )
+    path = prepare(
+        options.dataset,
+        options.output,
+        image_size=options.image_size,
+        seed=options.seed,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        **extra,
+    )
+    dataset = open_dataset(path)
+    sizes = ", ".join(f"{split} {size}" for split, size in dataset.sizes.items())
+    print(f"{path}: {sizes} images; train with --config.data.path={path}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    config = configs.load(options.config, options.overrides)
+    result = train(config, options.workdir)
+    print(
+        f"{options.workdir}: step {result['step']}, best validation "
+        f"{config.train.selection} {result['best_metric']:.4f} at step {result['best_step']}; "
+        f"next: kdjax evaluate {options.workdir}"
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    results: list[tuple[Path, Evaluation | None]] = []
+    for folder in options.runs:
+        result = evaluate_run(
+            folder, split=options.split, data=options.data or "", limit=options.limit
+        )
+        results.append((folder, result))
+    print(metric_table(results))
+
+
+def _report(options: argparse.Namespace) -> None:
+    output = options.output or options.runs[0] / "report.html"
+    print(report(options.runs, output, split=options.split))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    rows = read_sweep(options.file)
+    results = sweep(rows, options.config, options.overrides, options.workdir)
+    print(metric_table(results))
+    print(options.workdir / "results.csv")
+    failed = [run.name for run, evaluation in results if evaluation is None]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(results)} runs failed, see results.csv: {failed[0]}")
+
+
+def _info(options: argparse.Namespace) -> None:
+    if options.config:
+        for key, value in configs.flatten(configs.load(options.config, options.overrides)):
+            print(f"{key}={_plain(value)}")
+    elif options.path is None:
+        _show_installation()
+    elif (options.path / "config.json").exists():
+        _show_run(options.path)
+    else:
+        _show_dataset(options.path)
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _show_installation() -> None:
+    print(f"kdjax {__version__}, Python {platform.python_version()}, {sys.platform}")
+    for name in ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "av"):
+        print(f"  {name} {metadata.version(name)}")
+    kinds = ", ".join(str(device) for device in jax.devices())
+    print(f"devices: {kinds}")
+    print(f"configurations: {', '.join(configs.NAMES)}")
+    print(f"methods: {', '.join(methods.names())}")
+    print("networks (parameters with two classes):")
+    for name in models.names():
+        print(f"  {name:16s} {count_parameters(name):>12,}")
+
+
+def count_parameters(name: str) -> int:
+    """Returns the number of parameters of a network with two classes."""
+    module = models.create(name)
+    shapes = jax.eval_shape(
+        lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+
+def _show_run(folder: Path) -> None:
+    config = checkpoint.read_config(folder)
+    print(f"{folder}: {config.method.name} with {config.student.network}")
+    for key, value in configs.flatten(config):
+        print(f"  {key}={_plain(value)}")
+    for path in sorted((folder / "evaluation").glob("*.json")):
+        print(metric_table([(folder, Evaluation.load(path.parent, path.stem))]))
+
+
+def _show_dataset(folder: Path) -> None:
+    dataset = open_dataset(folder)
+    print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")
+    for split, size in dataset.sizes.items():
+        print(f"  {split}: {size} images")

@@ -1,0 +1,222 @@
+"""Checkpoints: state, data position and configuration in one commit; the best weights beside them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grain.checkpoint
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+import configs
+from kdjax import models
+from kdjax.checks import UserError
+from kdjax.files import read_json, write_json
+from kdjax.methods import Network
+from kdjax.train.state import TrainState
+from kdjax.types import PyTree
+
+RUNTIME_KEYS = frozenset(
+    {
+        "data.threads",
+        "data.workers",
+        "data.read_ahead",
+        "train.devices",
+        "train.log_every",
+        "evaluation.batch_size",
+    }
+)
+"""Keys that do not change what a run computes: a run may go on with other values."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: the latest for going on, the best for use."""
+
+    def __init__(self, run: Path) -> None:
+        """Opens or creates the folders `checkpoints` and `best` of a run."""
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
+        self._latest = ocp.CheckpointManager((run / "checkpoints").absolute(), options=options)
+        self._best = ocp.CheckpointManager((run / "best").absolute(), options=options)
+
+    def save_latest(self, state: TrainState, position: Any, config: Mapping[str, Any]) -> None:
+        """Saves all that is needed to go on, in one commit."""
+        self._latest.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(jax.device_get(state)),
+                data=grain.checkpoint.CheckpointSave(position),
+                config=ocp.args.JsonSave(dict(config)),
+            ),
+        )
+
+    def save_best(self, state: TrainState) -> None:
+        """Saves the student's variables; a step that is there already is the same one, trained again."""
+        step = int(state.step)
+        if step not in self._best.all_steps():
+            variables = {"params": state.params["student"], "batch_stats": state.batch_stats}
+            self._best.save(step, args=ocp.args.StandardSave(jax.device_get(variables)))
+
+    def restore_latest(self, state: TrainState, position: Any) -> TrainState | None:
+        """Returns the saved state and moves `position` to where it was; None when nothing is saved.
+
+        Raises:
+          UserError: when the checkpoint is of another model.
+        """
+        step = self._latest.latest_step()
+        if step is None:
+            return None
+        try:
+            restored = self._latest.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(jax.device_get(state)),
+                    data=grain.checkpoint.CheckpointRestore(position),
+                ),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self._latest.directory}/{step} does not hold this model's state "
+                f"({_first_line(error)}); use another --workdir"
+            ) from error
+        return restored["state"]
+
+    def close(self) -> None:
+        """Waits for pending work and lets go of the folders."""
+        self._latest.close()
+        self._best.close()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__
+
+
+def claim_run(run: Path, config: ConfigDict) -> bool:
+    """Writes the configuration of a new run, or checks that an existing run has the same.
+
+    Returns:
+      Whether the run existed.
+
+    Raises:
+      UserError: when the folder holds a run of another configuration, or something else.
+    """
+    path = run / "config.json"
+    wanted = configs.to_json(config)
+    if path.exists():
+        found = dict(configs.flatten(configs.from_json(read_json(path, "a run"))))
+        asked = dict(configs.flatten(config))
+        differing = sorted(
+            key
+            for key in asked.keys() | found.keys()
+            if asked.get(key) != found.get(key) and key not in RUNTIME_KEYS
+        )
+        if differing:
+            key = differing[0]
+            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+            raise UserError(
+                f"{run} holds a run with {key}={found.get(key)!r}, asked for "
+                f"{asked.get(key)!r}{more}; give another --workdir or the run's own settings"
+            )
+        return True
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file; give --workdir a folder")
+    if run.exists() and any(run.iterdir()):
+        raise UserError(f"{run} is not empty and not a run; give --workdir a new folder")
+    write_json(path, wanted)
+    return False
+
+
+def read_config(run: str | Path) -> ConfigDict:
+    """Returns the configuration of a run.
+
+    Raises:
+      UserError: when the folder is not a run.
+    """
+    return configs.from_json(read_json(Path(run) / "config.json", "a run of `kdjax train`"))
+
+
+def student_network(config: ConfigDict, axis_name: str | None = None) -> Network:
+    """Returns the untrained network that a configuration describes."""
+    return network(config.student, config.student.dtype, axis_name)
+
+
+def network(student: ConfigDict, dtype: str, axis_name: str | None = None) -> Network:
+    """Returns the network of a `student` block, computing in `dtype`.
+
+    Raises:
+      UserError: for an unknown network or dtype.
+    """
+    if dtype not in ("float32", "bfloat16", "float16", "float64"):
+        raise UserError(f"student.dtype={dtype!r} must be float32, bfloat16, float16 or float64")
+    try:
+        module = models.create(
+            student.network, dtype=jnp.dtype(dtype), width=student.width, axis_name=axis_name
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"student.network={student.network!r}: {error}") from error
+    mean, std = models.normalization(student.network)
+    return Network(module, tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int]:
+    """Returns network, variables and step of a run's best checkpoint.
+
+    Args:
+      run: folder of a run.
+      dtype: the dtype to compute in; the run's own when empty.
+
+    Raises:
+      UserError: when there is no checkpoint, or it is of another model.
+    """
+    folder = Path(run)
+    config = read_config(folder)
+    net = network(config.student, dtype or config.student.dtype)
+    shapes = jax.eval_shape(
+        lambda: net.module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
+    )
+    if not (folder / "best").is_dir():
+        raise UserError(f"{folder} has no checkpoint yet; finish `kdjax train` there first")
+    with ocp.CheckpointManager(
+        (folder / "best").absolute(), options=ocp.CheckpointManagerOptions(read_only=True)
+    ) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise UserError(f"{folder} has no checkpoint yet; finish `kdjax train` there first")
+        try:
+            variables = manager.restore(step, args=ocp.args.StandardRestore())
+        except (ValueError, KeyError, OSError) as error:
+            raise UserError(f"{folder}/best/{step} cannot be read: {_first_line(error)}") from error
+    check_variables(variables, shapes, f"{folder}/best/{step}", config.student.network)
+    return net, jax.tree.map(np.asarray, variables), step
+
+
+def best_step(run: str | Path) -> int | None:
+    """Returns the step of a run's best checkpoint, None without any."""
+    folder = Path(run) / "best"
+    if not folder.is_dir():
+        return None
+    with ocp.CheckpointManager(
+        folder.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)
+    ) as manager:
+        return manager.latest_step()
+
+
+def check_variables(found: PyTree, expected: PyTree, where: str, name: str) -> None:
+    """Raises UserError unless both trees have the same leaves with the same shapes."""
+
+    def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): tuple(np.shape(leaf)) for path, leaf in leaves}
+
+    got, wanted = shapes(found), shapes(expected)
+    for key in sorted(got.keys() | wanted.keys()):
+        if got.get(key) != wanted.get(key):
+            raise UserError(
+                f"{where} is a checkpoint of another model than {name}: {key} is "
+                f"{got.get(key, 'missing')}, expected {wanted.get(key, 'nothing of that name')}"
+            )

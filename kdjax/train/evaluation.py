@@ -1,0 +1,81 @@
+"""Evaluating a finished run: its best weights on a split, in every quality."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from data_pipeline import augment
+from data_pipeline.loader import Dataset, evaluation_batches, open_dataset
+from kdjax.checks import UserError
+from kdjax.evaluate.evaluation import Evaluation
+from kdjax.evaluate.evaluator import evaluate
+from kdjax.train import checkpoint
+from kdjax.train.log import Progress
+from kdjax.train.setup import make_predict
+from kdjax.types import QUALITIES
+
+
+def evaluate_run(
+    run: str | Path, *, split: str = "test", data: str | Path = "", limit: int = 0
+) -> Evaluation:
+    """Evaluates a run's best weights in all qualities and saves the result in `RUN/evaluation`.
+
+    Args:
+      run: folder of a run.
+      split: the split to read.
+      data: another prepared data set than the run's own.
+      limit: at most this many images, spread over the split; 0 for all.
+
+    Raises:
+      UserError: when the run or the data set cannot be used.
+    """
+    folder = Path(run)
+    config = checkpoint.read_config(folder)
+    network, variables, step = checkpoint.load_best(folder)
+    dataset = open_dataset(data or config.data.path)
+    image_size = evaluation_size(config.data.image_size, dataset)
+    total = min(dataset.sizes.get(split, 0), limit or dataset.sizes.get(split, 0))
+    progress = Progress(f"evaluate {folder.name} on {split}", total)
+    done = 0
+
+    def count(examples: int) -> None:
+        nonlocal done
+        progress.advance(examples - done)
+        done = examples
+
+    try:
+        result = evaluate(
+            make_predict(network, jax.tree.map(jax.numpy.asarray, variables), image_size),
+            evaluation_batches(
+                dataset,
+                QUALITIES,
+                split=split,
+                batch_size=config.evaluation.batch_size,
+                limit=limit,
+                threads=config.data.threads,
+            ),
+            QUALITIES,
+            step=step,
+            parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(variables["params"])),
+            dataset={"name": dataset.name, "split": split, "images": total},
+            progress=count,
+        )
+    finally:
+        progress.close()
+    result.save(folder / "evaluation", split)
+    return result
+
+
+def evaluation_size(configured: int, dataset: Dataset) -> int:
+    """Returns the side of the crop: the configured one, or the stored images' when it is 0.
+
+    Raises:
+      UserError: when the stored images are smaller.
+    """
+    size = configured or dataset.image_size
+    try:
+        augment.check_crop(dataset.image_size, size)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return size

@@ -1,0 +1,95 @@
+"""What a run writes while it trains: JSON lines, TensorBoard events, a line or a bar for the reader."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from kdjax.files import read_json_lines, write_text
+
+
+class RunLog:
+    """Appends metrics to a run's files; timings, which no two runs share, go to a file of their own."""
+
+    def __init__(self, run: Path, *, start_step: int) -> None:
+        """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped."""
+        self._folder = run
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            path = run / name
+            kept = [row for row in read_json_lines(path) if row.get("step", 0) <= start_step]
+            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
+        self._timings = (run / "timings.jsonl").open("a", encoding="utf-8")
+        self._events = SummaryWriter(
+            str(run / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        )
+
+    def write(self, kind: str, step: int, epoch: float, values: Mapping[str, Any]) -> None:
+        """Adds one line of `kind` `train` or `validation`."""
+        numbers = {name: _finite(value) for name, value in values.items()}
+        row = {"step": step, "epoch": round(epoch, 4), "kind": kind, **numbers}
+        self._metrics.write(json.dumps(row) + "\n")
+        self._metrics.flush()
+        for name, value in numbers.items():
+            if value is not None:
+                self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def write_timing(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one line to the timings."""
+        self._timings.write(json.dumps({"step": step, **values}) + "\n")
+        self._timings.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._metrics.close()
+        self._timings.close()
+        self._events.close()
+
+
+def _finite(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+class Progress:
+    """A bar on a terminal, a plain line every few seconds otherwise."""
+
+    def __init__(
+        self, description: str, total: int, start: int = 0, *, every: float = 10.0
+    ) -> None:
+        """Starts at `start` of `total` steps; `every` is the seconds between plain lines."""
+        self._description, self._total, self._every = description, total, every
+        self._count, self._text, self._said = start, "", time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=start, desc=description, dynamic_ncols=True)
+
+    def advance(self, count: int = 1, text: str = "") -> None:
+        """Counts steps done; `text` replaces what is shown beside them when given."""
+        self._count += count
+        self._text = text or self._text
+        if self._bar is not None:
+            self._bar.update(count)
+            if text:
+                self._bar.set_postfix_str(text, refresh=False)
+        elif time.monotonic() - self._said >= self._every or self._count == self._total:
+            self._said = time.monotonic()
+            self.say(f"{self._description}: {self._count}/{self._total} {self._text}".rstrip())
+
+    def say(self, text: str) -> None:
+        """Prints a line without disturbing the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()

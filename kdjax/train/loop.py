@@ -1,0 +1,220 @@
+"""The one training loop: batches in, checkpoints and metrics out, for every method."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import configs
+from data_pipeline.loader import evaluation_batches, training_batches
+from kdjax.checks import UserError
+from kdjax.evaluate.evaluator import evaluate
+from kdjax.train import checkpoint, parallel
+from kdjax.train.log import Progress, RunLog
+from kdjax.train.setup import Plan, compile_predict, initial_state, make_plan
+from kdjax.train.state import TrainState, student_variables
+from kdjax.train.step import make_gradient_norms, make_train_step
+
+
+def train(config: ConfigDict, run: Path) -> dict[str, Any]:
+    """Trains a run to its end, going on from its last checkpoint when there is one.
+
+    Args:
+      config: the configuration; equal to the run's own when the run exists.
+      run: folder of the run.
+
+    Returns:
+      `step`, `best_step`, `best_metric` and whether training `stopped_early`.
+
+    Raises:
+      UserError: for a configuration that does not fit, a folder of another run, or a diverged network.
+    """
+    plan = make_plan(config)
+    checkpoint.claim_run(run, config)
+    checkpoints = checkpoint.Checkpoints(run)
+    try:
+        return _Trainer(plan, run, checkpoints).run()
+    finally:
+        checkpoints.close()
+
+
+class _Trainer:
+    """The moving parts of one run: compiled functions, data position, logs."""
+
+    def __init__(self, plan: Plan, run: Path, checkpoints: checkpoint.Checkpoints) -> None:
+        config, devices = plan.config, plan.devices
+        self.plan, self.folder, self.checkpoints = plan, run, checkpoints
+        axis = parallel.axis_name(devices)
+        self.train_step = parallel.compile_step(
+            make_train_step(plan.parts, axis), devices, donate=True
+        )
+        self.gradient_norm = parallel.compile_step(make_gradient_norms(plan.parts, axis), devices)
+        self.predict = compile_predict(plan.student, plan.image_size, devices)
+        self.teachers = parallel.replicate(plan.teacher_variables, devices)
+        self.batches = training_batches(
+            plan.dataset,
+            plan.qualities,
+            batch_size=config.data.batch_size,
+            seed=config.seed.data,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=config.data.threads,
+            read_ahead=config.data.read_ahead,
+            workers=config.data.workers,
+        )
+        self.validation_steps = frozenset(_validation_steps(plan))
+
+    def run(self) -> dict[str, Any]:
+        plan = self.plan
+        state = initial_state(plan)
+        restored = self.checkpoints.restore_latest(state, self.batches)
+        state = state if restored is None else restored
+        start = int(state.step)
+        log = RunLog(self.folder, start_step=start)
+        progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
+        if start:
+            progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
+        try:
+            state = self._steps(state, log, progress)
+        except KeyboardInterrupt:
+            progress.say(
+                f"interrupted; the same command goes on from the last checkpoint of {self.folder}"
+            )
+            raise
+        finally:
+            progress.close()
+            log.close()
+        return {
+            "step": int(state.step),
+            "best_step": int(state.best_step),
+            "best_metric": float(state.best_metric),
+            "stopped_early": int(state.step) < plan.total_steps,
+        }
+
+    def _steps(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
+        plan, train = self.plan, self.plan.config.train
+        replicated = parallel.replicate(state, plan.devices)
+        step = int(state.step)
+        if train.patience and int(state.stale) >= train.patience:
+            return state
+        pending: list[Mapping[str, Any]] = []
+        clock = time.monotonic()
+        while step < plan.total_steps:
+            batch = parallel.shard(next(self.batches), plan.devices)
+            measured = {}
+            if self._measures_gradients(step + 1):
+                measured = self._gradient_ratios(replicated, batch)
+            replicated, metrics = self.train_step(replicated, self.teachers, batch)
+            step += 1
+            pending.append(metrics)
+            validates = step in self.validation_steps
+            if step % max(1, train.log_every) == 0 or validates or measured:
+                values = {**self._average(pending), **measured}
+                log.write("train", step, step / plan.steps_per_epoch, values)
+                seconds, clock = time.monotonic() - clock, time.monotonic()
+                rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
+                log.write_timing(step, {"seconds": seconds, "images_per_second": rate})
+                progress.advance(len(pending), f"loss {values['loss']:.4g}, {rate:.0f} images/s")
+                pending = []
+            if validates:
+                state = parallel.unreplicate(replicated, plan.devices)
+                state = self._validate(state, log, progress)
+                # metrics of selection changed on the host: send the state back to the devices
+                replicated = parallel.replicate(jax.device_get(state), plan.devices)
+                if train.patience and int(state.stale) >= train.patience:
+                    progress.say(f"stopped early: {train.patience} validations without improvement")
+                    break
+                clock = time.monotonic()
+        return parallel.unreplicate(replicated, plan.devices)
+
+    def _measures_gradients(self, step: int) -> bool:
+        every = self.plan.config.train.gradient_ratio_every
+        if not every:
+            return False
+        # the first validation's step is measured too, so that even a short run shows its terms
+        order = sorted(self.validation_steps)
+        return step in order[::every]
+
+    def _gradient_ratios(self, replicated: TrainState, batch: Any) -> dict[str, float]:
+        """Returns the gradient norm of each weighted term over the cross-entropy's."""
+        names = self.plan.method.term_names
+        if len(names) < 2:
+            return {}
+        norms = {}
+        for name in names:
+            choice = {other: np.float32(other == name) for other in names}
+            selection = parallel.replicate(choice, self.plan.devices)
+            norm = self.gradient_norm(replicated, self.teachers, batch, selection)
+            norms[name] = float(parallel.unreplicate(norm, self.plan.devices))
+        reference = norms.get("cross_entropy", 0.0)
+        return {
+            f"gradient_ratio/{name}": norm / max(reference, 1e-12)
+            for name, norm in norms.items()
+            if name != "cross_entropy"
+        }
+
+    def _average(self, pending: list[Mapping[str, Any]]) -> dict[str, float]:
+        rows = jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
+        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        if not np.isfinite(values["loss"]):
+            raise UserError(
+                f"the loss of {self.folder} is {values['loss']}: training diverged; lower "
+                f"optimizer.learning_rate or the weight of the term that grew (see metrics.jsonl)"
+            )
+        return values
+
+    def _validate(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
+        """Evaluates on the validation split, keeps the best weights, saves the state."""
+        plan, config = self.plan, self.plan.config
+        step = int(state.step)
+        variables = parallel.replicate(jax.device_get(student_variables(state)), plan.devices)
+        result = evaluate(
+            lambda images: self.predict(variables, images),
+            self._validation_batches(),
+            config.student.qualities,
+        )
+        metrics = result.metrics["overall"]
+        value = metrics[config.train.selection]
+        better = value > float(state.best_metric)
+        state = state.replace(
+            best_metric=np.float32(max(value, float(state.best_metric))),
+            best_step=np.int32(step if better else state.best_step),
+            stale=np.int32(0 if better else int(state.stale) + 1),
+        )
+        log.write("validation", step, step / plan.steps_per_epoch, metrics)
+        shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("accuracy", "auc"))
+        progress.say(f"{self.folder.name} step {step}: validation {shown}{' (best)' * better}")
+        # the best first: a crash in between repeats this validation and finds it saved
+        if better:
+            self.checkpoints.save_best(state)
+        self.checkpoints.save_latest(state, self.batches, configs.to_json(config))
+        return state
+
+    def _validation_batches(self) -> Iterator[Any]:
+        config = self.plan.config
+        return evaluation_batches(
+            self.plan.dataset,
+            config.student.qualities,
+            split="validation",
+            batch_size=round_up(config.evaluation.batch_size, self.plan.devices),
+            limit=config.evaluation.validation_limit,
+            threads=config.data.threads,
+        )
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Returns the smallest multiple that is not less than `value`."""
+    return -(-value // multiple) * multiple
+
+
+def _validation_steps(plan: Plan) -> Iterator[int]:
+    """Yields the steps after which the student is validated: evenly over the epochs, and the last one."""
+    interval = plan.steps_per_epoch / max(plan.config.train.validations_per_epoch, 1e-9)
+    count = int(plan.total_steps / max(interval, 1.0))
+    for number in range(1, count + 1):
+        yield min(plan.total_steps, max(1, round(number * max(interval, 1.0))))
+    yield plan.total_steps

@@ -1,0 +1,125 @@
+"""Optimisers and schedules; the learning rate is a traced number, the schedule its shape."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import optax
+
+from kdjax.checks import check_choice, check_non_negative, check_positive
+from kdjax.types import Array, PyTree
+
+Schedule = Callable[[Any], Any]
+
+SCHEDULES = ("one_cycle", "constant", "cosine", "step")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+
+def make_schedule(
+    name: str,
+    *,
+    total_steps: int,
+    warmup_fraction: float,
+    decay_steps: int,
+    decay_factor: float,
+) -> Schedule:
+    """Returns `step -> factor` in [0, 1] that the peak learning rate is multiplied with.
+
+    Args:
+      name: `one_cycle` (Smith & Topin: cosine up from 1/25 for `warmup_fraction` of the steps, cosine down to
+        4e-6), `constant`, `cosine` (linear warm-up, then cosine to 0), or `step` (times `decay_factor` every
+        `decay_steps`).
+      total_steps: length of the run in steps.
+      warmup_fraction: share of the steps before the peak, in [0, 1).
+      decay_steps: steps between two decays, for `step`.
+      decay_factor: factor of each decay, for `step`.
+
+    Raises:
+      ValueError: for an unknown name or a number out of range.
+    """
+    check_choice("optimizer.schedule", name, SCHEDULES)
+    check_positive("the number of training steps", total_steps)
+    if not 0 <= warmup_fraction < 1:
+        raise ValueError(f"optimizer.warmup_fraction={warmup_fraction} must be in [0, 1)")
+    if name == "one_cycle":
+        # With a single step there is no room for an up and a down.
+        return optax.schedules.cosine_onecycle_schedule(
+            max(total_steps, 2), peak_value=1.0, pct_start=max(warmup_fraction, 1 / total_steps)
+        )
+    if name == "cosine":
+        warmup = int(warmup_fraction * total_steps)
+        return optax.schedules.warmup_cosine_decay_schedule(
+            0.0 if warmup else 1.0, 1.0, warmup, max(total_steps, warmup + 1)
+        )
+    if name == "step":
+        check_positive("optimizer.decay_steps", decay_steps)
+        return optax.schedules.exponential_decay(1.0, decay_steps, decay_factor, staircase=True)
+    return optax.schedules.constant_schedule(1.0)
+
+
+def scale_by_given_learning_rate() -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by `-learning_rate`, an extra argument of `update`: never recompiled for it."""
+
+    def update(
+        updates: PyTree,
+        state: optax.EmptyState,
+        params: PyTree | None = None,
+        *,
+        learning_rate: Array,
+        **extra: Any,
+    ) -> tuple[PyTree, optax.EmptyState]:
+        del params, extra
+        scaled = jax.tree.map(lambda u: -learning_rate.astype(u.dtype) * u, updates)
+        return scaled, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def make_optimizer(
+    name: str,
+    *,
+    groups: Iterable[str],
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    momentum: float,
+    weight_decay: float,
+    clip_norm: float,
+) -> optax.GradientTransformationExtraArgs:
+    """Returns one `optax.partition` over the groups of parameters, by top-level label.
+
+    Args:
+      name: `adam` (weight decay added to the gradient), `adamw` (decoupled decay) or `sgd`.
+      groups: labels that may occur in `TrainState.params`.
+      beta1: Adam's first decay.
+      beta2: Adam's second decay.
+      epsilon: Adam's epsilon.
+      momentum: of `sgd`.
+      weight_decay: on tensors of two or more axes; 0 for none.
+      clip_norm: bound on each group's gradient norm; 0 for none.
+
+    Raises:
+      ValueError: for an unknown name or a number out of range.
+    """
+    check_choice("optimizer.name", name, OPTIMIZERS)
+    check_non_negative("optimizer.weight_decay", weight_decay)
+    check_non_negative("optimizer.clip_norm", clip_norm)
+
+    decay = optax.add_decayed_weights(
+        weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+    )
+    adam = optax.scale_by_adam(beta1, beta2, epsilon)
+    middle = {
+        "adam": [decay, adam],
+        "adamw": [adam, decay],
+        "sgd": [decay, optax.trace(momentum)],
+    }[name]
+    clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+
+    def chain() -> optax.GradientTransformation:
+        return optax.chain(*clip, *middle, scale_by_given_learning_rate())
+
+    return optax.partition(
+        {group: chain() for group in groups},
+        lambda params: {group: group for group in params},
+    )

@@ -1,0 +1,208 @@
+"""From a configuration to what the loop runs: teachers, method, optimiser, compiled functions."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipeline import augment
+from data_pipeline.loader import Dataset, open_dataset, steps_per_epoch
+from kdjax import methods
+from kdjax.checks import UserError
+from kdjax.methods import Method, Network
+from kdjax.train import checkpoint, optim, parallel
+from kdjax.train.state import TrainState, create_state
+from kdjax.train.step import StepParts, make_predict_step
+from kdjax.types import QUALITIES, Batch, PyTree
+
+GROUPS = ("student", "heads", "rotation")
+
+
+class Plan(NamedTuple):
+    """Everything about a run that does not change while it trains.
+
+    Attributes:
+      config: the run's configuration.
+      dataset: the prepared data set.
+      devices: local devices in use.
+      image_size: side of the crop in pixels.
+      total_steps: length of the run.
+      steps_per_epoch: whole batches in the training split.
+      student: the network, with batch statistics over the device axis.
+      teachers: the frozen networks.
+      teacher_variables: their weights, in the same order.
+      method: what is computed in a step.
+      parts: the step's parts.
+    """
+
+    config: ConfigDict
+    dataset: Dataset
+    devices: int
+    image_size: int
+    total_steps: int
+    steps_per_epoch: int
+    student: Network
+    teachers: tuple[Network, ...]
+    teacher_variables: tuple[PyTree, ...]
+    method: Method
+    parts: StepParts
+
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """The qualities that have to be read: the student's, and the teachers' where there are any."""
+        teacher = (self.config.teacher.quality,) if self.teachers else ()
+        return tuple(dict.fromkeys((*self.config.student.qualities, *teacher)))
+
+
+def make_plan(config: ConfigDict) -> Plan:
+    """Checks a configuration against the data set, the machine and the teachers, and builds the run.
+
+    Raises:
+      UserError: naming the key that does not fit, before anything is written.
+    """
+    dataset = open_dataset(config.data.path)
+    try:
+        return _make_plan(config, dataset)
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
+
+
+def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
+    devices = device_count(config.train.devices)
+    parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
+    check_qualities(config)
+    image_size = config.data.image_size or dataset.image_size
+    augment.check_crop(dataset.image_size, image_size)
+    per_epoch = steps_per_epoch(dataset, config.data.batch_size)
+    if not per_epoch:
+        raise ValueError(
+            f"data.batch_size={config.data.batch_size} is larger than the training split of "
+            f"{dataset.path} ({dataset.sizes.get('train', 0)} images)"
+        )
+    total_steps = config.train.steps or round(config.train.epochs * per_epoch)
+    student = checkpoint.student_network(config, parallel.axis_name(devices))
+    loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
+    teachers = tuple(network for network, _, _ in loaded)
+    method = make_method(config, student, teachers)
+    parts = make_parts(config, method, image_size, total_steps, per_epoch)
+    variables = tuple(variables for _, variables, _ in loaded)
+    return Plan(
+        config, dataset, devices, image_size, total_steps, per_epoch,
+        student, teachers, variables, method, parts,
+    )  # fmt: skip
+
+
+def device_count(wanted: int) -> int:
+    """Returns the number of local devices to use; 0 stands for all.
+
+    Raises:
+      ValueError: when there are fewer than wanted.
+    """
+    present = jax.local_device_count()
+    if not 0 <= wanted <= present:
+        raise ValueError(f"train.devices={wanted}, but this machine has {present}")
+    return wanted or present
+
+
+def check_qualities(config: ConfigDict) -> None:
+    """Raises ValueError for a quality that no data set has, or an empty list."""
+    if not config.student.qualities:
+        raise ValueError(f"student.qualities is empty; choose from {', '.join(QUALITIES)}")
+    for key, quality in [
+        *(("student.qualities", quality) for quality in config.student.qualities),
+        ("teacher.quality", config.teacher.quality),
+    ]:
+        if quality not in QUALITIES:
+            raise ValueError(f"{key} names {quality!r}; known: {', '.join(QUALITIES)}")
+
+
+def make_method(config: ConfigDict, student: Network, teachers: tuple[Network, ...]) -> Method:
+    """Returns the method of a configuration, built with its options."""
+    options = {key: value for key, value in config.method.items() if key != "name"}
+    options["qualities"] = tuple(config.student.qualities)
+    if config.method.name != "supervised":
+        options["teacher_quality"] = config.teacher.quality
+    return methods.create(config.method.name, student, teachers, **options)
+
+
+def make_parts(
+    config: ConfigDict, method: Method, image_size: int, total_steps: int, per_epoch: int
+) -> StepParts:
+    """Returns optimiser, schedule and augmentation of a configuration with the method."""
+    options = config.optimizer
+    schedule = optim.make_schedule(
+        options.schedule,
+        total_steps=total_steps,
+        warmup_fraction=options.warmup_fraction,
+        decay_steps=max(1, round(options.decay_epochs * per_epoch)),
+        decay_factor=options.decay_factor,
+    )
+    optimizer = optim.make_optimizer(
+        options.name,
+        groups=GROUPS,
+        beta1=options.beta1,
+        beta2=options.beta2,
+        epsilon=options.epsilon,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+    )
+    draw = augment.make_augment(
+        config.seed.data, image_size, flip=config.data.flip, random_crop=config.data.random_crop
+    )
+    return StepParts(
+        method=method,
+        optimizer=optimizer,
+        schedule=schedule,
+        augment=draw,
+        student_seed=config.seed.student,
+        steps_per_epoch=per_epoch,
+        warmup_steps=round(config.train.head_epochs * per_epoch),
+    )
+
+
+def initial_state(plan: Plan) -> TrainState:
+    """Returns the state before the first step, from the student's seed."""
+    shape = (2, plan.image_size, plan.image_size, 3)
+    example: Batch = {
+        "image": {quality: np.zeros(shape, np.float32) for quality in plan.qualities},
+        "label": np.array([0, 1], np.int32),
+        "mask": np.ones(2, np.float32),
+    }
+    rng = jax.random.key(plan.config.seed.student)
+    hyper = {"learning_rate": plan.config.optimizer.learning_rate}
+    try:
+        return create_state(rng, plan.student, plan.method, plan.parts.optimizer, example, hyper)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def make_predict(
+    network: Network, variables: PyTree, image_size: int, devices: int = 1
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Returns the evaluator's `predict(uint8 images) -> (probability of fake, pooled features)`."""
+    compiled = compile_predict(network, image_size, devices)
+    return lambda images: compiled(variables, images)
+
+
+def compile_predict(network: Network, image_size: int, devices: int = 1) -> Callable[..., Any]:
+    """Returns `predict(variables, images)`, compiled once; variables as on one device, or replicated."""
+    step = make_predict_step(
+        network, lambda images: augment.to_float(augment.center_crop(images, image_size))
+    )
+    compiled = parallel.compile_step(step, devices)
+
+    def predict(variables: PyTree, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, pooled = compiled(variables, parallel.shard(images, devices))
+        count = len(images)
+        return np.asarray(scores).reshape(count), np.asarray(pooled).reshape((count, -1))
+
+    return predict
+
+
+def run_path(run: str | Path) -> Path:
+    """Returns the folder of a run as given, without a trailing slash or `~`."""
+    return Path(run).expanduser()

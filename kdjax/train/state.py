@@ -1,0 +1,81 @@
+"""The train state: one pytree of arrays, nothing hidden."""
+
+from collections.abc import Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from kdjax.methods import Method, Network
+from kdjax.types import Array, Batch, PyTree
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """All that changes while a run trains.
+
+    Attributes:
+      step: int32 `[]`, updates done.
+      params: by group: `student`, and `heads` or `rotation` where the method has them.
+      batch_stats: the student's running statistics.
+      opt_state: state of the partitioned optimiser.
+      aux: the method's own state (a memory bank), `()` without any.
+      hyper: float `[]` by name: peak learning rate, loss weights, temperatures, margins.
+      best_metric: float32 `[]`, best validation metric so far, -inf before the first validation.
+      best_step: int32 `[]`, the step it was reached at.
+      stale: int32 `[]`, validations in a row without a better metric.
+    """
+
+    step: Array
+    params: dict[str, PyTree]
+    batch_stats: PyTree
+    opt_state: optax.OptState
+    aux: PyTree
+    hyper: dict[str, Array]
+    best_metric: Array
+    best_step: Array
+    stale: Array
+
+
+def create_state(
+    rng: Array,
+    student: Network,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    example: Batch,
+    hyper: Mapping[str, float],
+) -> TrainState:
+    """Returns the state before the first step.
+
+    Args:
+      rng: key for the student's and the heads' initial values.
+      student: the network to train.
+      method: gives the heads, the auxiliary state and its own `hyper`.
+      optimizer: transforms gradients of the groups of parameters.
+      example: a batch as `Method.grads` gets it (float images); one row is enough.
+      hyper: further traced numbers, such as `learning_rate`.
+    """
+    student_key, method_key = jax.random.split(rng)
+    images = next(iter(example["image"].values()))
+    variables = jax.jit(lambda key, x: student.module.init(key, x, train=False))(
+        student_key, images[:1]
+    )
+    heads, aux = method.init(method_key, example)
+    params = {"student": variables["params"], **heads}
+    numbers = {**method.hyper, **hyper}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        aux=aux,
+        hyper={name: jnp.asarray(value, jnp.float32) for name, value in numbers.items()},
+        best_metric=jnp.asarray(-jnp.inf, jnp.float32),
+        best_step=jnp.zeros((), jnp.int32),
+        stale=jnp.zeros((), jnp.int32),
+    )
+
+
+def student_variables(state: TrainState) -> PyTree:
+    """Returns what the student's module is applied with."""
+    return {"params": state.params["student"], "batch_stats": state.batch_stats}

@@ -1,0 +1,162 @@
+"""The training step: augmentation, the teachers' targets, the method's gradients, one update."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kdjax.methods import Inputs, Method, Network
+from kdjax.methods.base import normalize
+from kdjax.train.optim import Schedule
+from kdjax.train.state import TrainState
+from kdjax.types import Array, Batch, Images, Metrics, PyTree
+
+Augment = Callable[[Images, Array, Array], Images]
+"""`(uint8 images by quality, index [B], epoch []) -> float images in [0, 1]`, one draw an example."""
+
+CLASSIFIER = "classifier"
+"""Name of every network's linear head, which alone trains during the warm-up."""
+
+
+class StepParts(NamedTuple):
+    """What a training step is composed of; a sweep calls the parts.
+
+    Attributes:
+      method: gives targets and gradients.
+      optimizer: the partitioned optimiser.
+      schedule: factor on the learning rate by step.
+      augment: draws each example's flip and crop.
+      student_seed: seed of all the student's randomness.
+      steps_per_epoch: steps an epoch, for the augmentation's draw.
+      warmup_steps: steps in which the classifier alone is trained.
+    """
+
+    method: Method
+    optimizer: optax.GradientTransformationExtraArgs
+    schedule: Schedule
+    augment: Augment
+    student_seed: int
+    steps_per_epoch: int
+    warmup_steps: int = 0
+
+
+def prepare_batch(parts: StepParts, step: Array, batch: Batch) -> Batch:
+    """Returns the batch with its images augmented, drawn from the epoch and each example's index."""
+    epoch = step // parts.steps_per_epoch
+    return {**batch, "image": parts.augment(batch["image"], batch["index"], epoch)}
+
+
+def method_inputs(
+    parts: StepParts, state: TrainState, targets: PyTree, batch: Batch, axis_name: str | None
+) -> Inputs:
+    """Returns what the method's terms and gradients depend on at this step."""
+    trained = (state.step >= parts.warmup_steps).astype(jnp.float32)
+    hyper: Mapping[str, Array] = {**state.hyper, "backbone_trains": trained}
+    rng = jax.random.fold_in(jax.random.key(parts.student_seed), state.step)
+    return Inputs(state.batch_stats, state.aux, targets, batch, hyper, rng, axis_name)
+
+
+def update(
+    parts: StepParts,
+    state: TrainState,
+    targets: PyTree,
+    batch: Batch,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Returns the state after one update of a prepared batch, and the step's metrics."""
+    inputs = method_inputs(parts, state, targets, batch, axis_name)
+    grads, batch_stats, aux, metrics = parts.method.grads(state.params, *inputs)
+    grads, metrics = mean_over_axis((grads, metrics), axis_name)
+    if parts.warmup_steps:
+        grads = {**grads, "student": hold_backbone(grads["student"], inputs.hyper)}
+    learning_rate = state.hyper["learning_rate"] * parts.schedule(state.step)
+    updates, opt_state = parts.optimizer.update(
+        grads, state.opt_state, state.params, learning_rate=learning_rate
+    )
+    if parts.warmup_steps:
+        updates = {**updates, "student": hold_backbone(updates["student"], inputs.hyper)}
+    new_state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        aux=aux,
+    )
+    return new_state, {**metrics, "learning_rate": learning_rate}
+
+
+def hold_backbone(tree: PyTree, hyper: Mapping[str, Array]) -> PyTree:
+    """Returns the student's gradients or updates with all but the classifier's 0 during the warm-up."""
+    factor = hyper["backbone_trains"]
+    return {
+        name: value
+        if name == CLASSIFIER
+        else jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), value)
+        for name, value in tree.items()
+    }
+
+
+def mean_over_axis(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Returns the mean over the device axis; unchanged without one."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def make_train_step(
+    parts: StepParts, axis_name: str | None = None
+) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
+    """Returns `train_step(state, teachers, batch) -> (state, metrics)`, to be compiled by `compile_step`."""
+
+    def train_step(state: TrainState, teachers: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
+        prepared = prepare_batch(parts, state.step, batch)
+        targets = parts.method.targets(teachers, prepared["image"])
+        return update(parts, state, targets, prepared, axis_name)
+
+    return train_step
+
+
+def make_gradient_norms(
+    parts: StepParts, axis_name: str | None = None
+) -> Callable[[TrainState, PyTree, Batch, Mapping[str, Array]], Array]:
+    """Returns `norms(state, teachers, batch, selection)`: the gradient norm of the selected loss terms.
+
+    `selection` maps every term to 1 or 0 and is traced: one compilation serves all terms, each called in turn.
+    The norm is over the student's parameters.
+    """
+
+    def gradient_norm(
+        state: TrainState, teachers: PyTree, batch: Batch, selection: Mapping[str, Array]
+    ) -> Array:
+        prepared = prepare_batch(parts, state.step, batch)
+        targets = parts.method.targets(teachers, prepared["image"])
+        inputs = method_inputs(parts, state, targets, prepared, axis_name)
+
+        def selected(student: PyTree) -> Array:
+            terms, _ = parts.method.terms({**state.params, "student": student}, inputs)
+            # where, not a product: a selected-out infinity must not become NaN
+            return sum(
+                (jnp.where(selection[name] > 0, value, 0.0) for name, value in terms.items()),
+                start=jnp.zeros(()),
+            )
+
+        grads = mean_over_axis(jax.grad(selected)(state.params["student"]), axis_name)
+        return optax.tree.norm(grads)
+
+    return gradient_norm
+
+
+def make_predict_step(student: Network, crop: Callable[[Array], Array]) -> Callable[..., Any]:
+    """Returns `predict(variables, images) -> (probability of fake [B], pooled features [B, D])`.
+
+    Args:
+      student: the network.
+      crop: maps uint8 images to the float images in [0, 1] that the network is evaluated on.
+    """
+
+    def predict(variables: PyTree, images: Array) -> tuple[Array, Array]:
+        outputs = student.module.apply(variables, normalize(student, crop(images)), train=False)
+        probabilities = jax.nn.softmax(outputs.logits.astype(jnp.float32), axis=-1)
+        return probabilities[:, 1], outputs.features["pooled"].astype(jnp.float32)
+
+    return predict

@@ -1,0 +1,122 @@
+"""The loader: shuffled batches that do not depend on the number of processes, padded evaluation."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from data_pipeline import loader
+from kdjax.checks import UserError
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_dataset):
+    return loader.open_dataset(tiny_dataset)
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+def test_data_set_is_found_below_the_given_folder(tiny_dataset):
+    found = loader.open_dataset(tiny_dataset.parent.parent)
+    assert found.path == tiny_dataset
+    assert found.sizes == {"train": 48, "validation": 16, "test": 20}
+    assert found.image_size == 32
+
+
+@pytest.mark.parametrize("path", ["", "absent"])
+def test_missing_data_set_is_named(path, tmp_path):
+    with pytest.raises(UserError, match=r"data\.path is empty|no data set at"):
+        loader.open_dataset(tmp_path / path if path else path)
+
+
+def test_folder_without_data_set_is_refused(tmp_path):
+    with pytest.raises(UserError, match="must hold one prepared data set"):
+        loader.open_dataset(tmp_path)
+
+
+def test_epoch_holds_every_example_once_and_epochs_differ(dataset):
+    batches = take(loader.training_batches(dataset, ("raw",), batch_size=8, seed=1), 12)
+    epochs = [np.concatenate([b["index"] for b in batches[i : i + 6]]) for i in (0, 6)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(48))
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_incomplete_batch_is_left_out_of_each_epoch(dataset):
+    batches = take(loader.training_batches(dataset, ("raw",), batch_size=20, seed=1), 4)
+    for first in (0, 2):
+        epoch = np.concatenate([b["index"] for b in batches[first : first + 2]])
+        assert len(set(epoch.tolist())) == 40
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_same_global_batches(dataset, processes):
+    alone = take(loader.training_batches(dataset, ("raw",), batch_size=8, seed=3), 9)
+    parts = [
+        take(
+            loader.training_batches(
+                dataset,
+                ("raw",),
+                batch_size=8,
+                seed=3,
+                process_index=index,
+                process_count=processes,
+            ),
+            9,
+        )
+        for index in range(processes)
+    ]
+    for number, whole in enumerate(alone):
+        together = np.concatenate([part[number]["index"] for part in parts])
+        assert sorted(together) == sorted(whole["index"])
+
+
+def test_batch_holds_decoded_aligned_qualities(dataset):
+    batch = next(loader.training_batches(dataset, ("raw", "c40"), batch_size=8, seed=0))
+    assert set(batch["image"]) == {"raw", "c40"}
+    for image in batch["image"].values():
+        assert image.shape == (8, 32, 32, 3)
+        assert image.dtype == np.uint8
+    assert batch["label"].dtype == np.int32
+    np.testing.assert_array_equal(batch["mask"], 1)
+    outside = np.ones((32, 32), bool)
+    outside[8:24, 8:24] = False
+    np.testing.assert_array_equal(
+        batch["image"]["raw"][:, outside], batch["image"]["c40"][:, outside]
+    )
+
+
+def test_evaluation_sees_each_example_once_with_padding_masked(dataset):
+    batches = list(loader.evaluation_batches(dataset, ("c40",), split="test", batch_size=8))
+    assert [len(batch["label"]) for batch in batches] == [8, 8, 8]
+    mask = np.concatenate([batch["mask"] for batch in batches])
+    index = np.concatenate([batch["index"] for batch in batches])
+    assert mask.sum() == 20
+    assert index[mask > 0].tolist() == list(range(20))
+
+
+def test_limit_spreads_over_the_split_and_keeps_the_index(dataset):
+    batches = loader.evaluation_batches(dataset, ("raw",), split="test", batch_size=4, limit=5)
+    rows = [i for b in batches for i, m in zip(b["index"], b["mask"], strict=True) if m]
+    assert rows == [0, 4, 8, 12, 16]
+    [whole] = [e for e in loader.read_examples(dataset, "test", [8])]
+    assert whole["index"] == 8
+
+
+def test_batch_larger_than_the_split_is_refused(dataset):
+    with pytest.raises(UserError, match="larger than the 48 examples"):
+        loader.training_batches(dataset, ("raw",), batch_size=64, seed=0)
+
+
+def test_unknown_split_is_refused(dataset):
+    with pytest.raises(UserError, match="no split 'tset'"):
+        list(loader.evaluation_batches(dataset, ("raw",), split="tset", batch_size=4))
+
+
+def test_labels_are_read_without_images(dataset):
+    labels = loader.read_labels(dataset, "validation")
+    assert sorted(labels["label"]) == [0] * 8 + [1] * 8
+    np.testing.assert_array_equal(labels["label"], labels["frame"])
+    np.testing.assert_array_equal(labels["identity"], labels["video"] // 2)
