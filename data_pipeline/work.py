@@ -79,7 +79,7 @@ class Work:
     def _place(self, key: str) -> Path | None:
         if self.cache_dir is None:
             return None
-        return self.cache_dir / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".npz")
+        return self.cache_dir / (hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32] + ".npz")
 
 
 def default_workers() -> int:

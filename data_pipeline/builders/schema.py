@@ -1,18 +1,50 @@
-"""What every data set stores: one face in every quality, its labels and where it comes from."""
+"""What every data set stores, one face in every quality, and what their builders share."""
 
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_pipeline.work import Work
 from kdjax.types import FORGERIES, QUALITIES
 
 SPLITS = ("train", "validation", "test")
 SPLIT_FRACTIONS = (0.7, 0.15, 0.15)
+
+
+QUALITY_FACTORS = {"c23": 23, "c40": 40}
+"""The constant rate factor of each compressed quality, as in FaceForensics++."""
+
+
+class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """The base of every builder: its features, its way of working, and what it had to leave out.
+
+    A subclass names its `CONFIG`, a dataclass over `tfds.core.BuilderConfig` with defaults for
+    every field (`name` too) and at least `image_size` and `seed`; its other fields are the options
+    that `kdjax prepare` accepts and that the manifest records. All randomness comes from the seed.
+
+    Attributes:
+      work: how items are worked through; their results are kept between runs.
+      skipped: after the build, `{"item": name, "reason": one clause}` for each item left out.
+    """
+
+    CONFIG: ClassVar[type[tfds.core.BuilderConfig]]
+
+    def __init__(self, *, work: Work = Work(), **arguments: Any):  # noqa: B008
+        self.work = work
+        self.skipped: list[dict[str, str]] = []
+        super().__init__(file_format="array_record", **arguments)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=type(self).__doc__,
+            features=features(self.builder_config.image_size),
+        )
 
 
 def features(image_size: int) -> tfds.features.FeaturesDict:
@@ -20,8 +52,8 @@ def features(image_size: int) -> tfds.features.FeaturesDict:
 
     `image/<quality>` uint8 `[S, S, 3]` RGB as PNG, aligned pixel by pixel; `forgery_mask` uint8
     `[S, S, 1]`, 255 where the image was forged (all 0 on a fake means: not known); `label` 0 real,
-    1 fake; `forgery` the position in `kdjax.types.FORGERIES`; `video` and `identity` ids that no two
-    splits share; `frame` the position in the clip.
+    1 fake; `forgery` the position in `kdjax.types.FORGERIES`; `video` and `identity` ids that no
+    two splits share; `frame` the position in the clip.
     """
     shape = (image_size, image_size)
     image = tfds.features.Image(shape=(*shape, 3), encoding_format="png")
@@ -57,7 +89,7 @@ def encode_example(
     identity: int,
     frame: int,
 ) -> dict[str, Any]:
-    """Returns one record as `features` describes it; images and mask are uint8 `[S, S, 3]` and `[S, S]`.
+    """Returns one record of `features`, of uint8 images `[S, S, 3]` and a mask `[S, S]`.
 
     Images go in as encoded bytes: given as arrays, TFDS would need TensorFlow to encode them.
     """
@@ -78,14 +110,14 @@ def assign_splits(
     seed: int = 0,
     fractions: tuple[float, ...] = SPLIT_FRACTIONS,
 ) -> dict[str, str]:
-    """Returns `{identity: split}` for distinct identities, the same on every machine and in any order.
+    """Returns `{identity: split}`, the same on every machine and in any order.
 
     Identities are ranked by a hash of seed and name; consecutive shares of the ranking become the
     splits. From three identities on no split is empty.
     """
 
     def rank(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+        return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
 
     names = sorted(set(identities), key=rank)
     bounds = np.round(np.cumsum(fractions) / np.sum(fractions) * len(names)).astype(int)
