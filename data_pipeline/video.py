@@ -6,6 +6,7 @@ name (so that no pattern in a name is expanded), may open nothing else, and is t
 it may decode.
 """
 
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +152,15 @@ def compress_clip(frames: np.ndarray, crf: int) -> np.ndarray:
         raise RuntimeError(f"libx264 gave {len(decoded)} frames for {len(frames)}")
     images = [f.reformat(format="rgb24", interpolation=_SCALER).to_ndarray() for f in decoded]
     return np.stack(images)[:, :height, :width]
+
+
+def encoder_version() -> str:
+    """Returns libx264's version, which it writes into every stream: `164 r3107`, say."""
+    encoder = _encoder(16, 16, 23)
+    frame = _to_yuv(np.zeros((16, 16, 3), np.uint8), 0)
+    stream = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+    found = re.search(rb"x264 - core (\d+(?: r\d+)?)", stream)
+    return found[1].decode() if found else "unknown"
 
 
 def _encoder(width: int, height: int, crf: int) -> av.VideoCodecContext:

@@ -1,5 +1,6 @@
 """What every data set stores, one face in every quality, and what their builders share."""
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ QUALITY_FACTORS = {"c23": 23, "c40": 40}
 """The constant rate factor of each compressed quality, as in FaceForensics++."""
 
 
-class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The base of every builder: its features, its way of working, and what it had to leave out.
 
     A subclass names its `CONFIG`, a dataclass over `tfds.core.BuilderConfig` with defaults for
@@ -38,6 +39,20 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.work = work
         self.skipped: list[dict[str, str]] = []
         super().__init__(file_format="array_record", **arguments)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Returns the fields of the configuration that are this data set's own."""
+        general = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+        return [f.name for f in dataclasses.fields(cls.CONFIG) if f.name not in general]
+
+    def recorded_options(self) -> dict[str, Any]:
+        """Returns the options as the manifest records them: JSON, no path."""
+        return {name: getattr(self.builder_config, name) for name in self.option_names()}
+
+    def recorded_source(self) -> dict[str, Any]:
+        """Returns what identifies the source, without a path; nothing if there is none."""
+        return {}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

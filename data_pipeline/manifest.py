@@ -1,0 +1,143 @@
+"""`manifest.json`: what a prepared data set was made with, what it holds and what was left out.
+
+No time, no absolute path and no name of a machine goes in, so that two runs give the same bytes.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import av
+
+from data_pipeline import loader, video
+from data_pipeline.builders.schema import SPLITS, FaceDataset
+from kdjax import checks
+from kdjax.types import FORGERIES, LABELS
+from kdjax.version import __version__
+
+NAME = "manifest.json"
+FORMAT = 1
+
+Manifest = dict[str, Any]
+
+
+def describe(builder: FaceDataset) -> Manifest:
+    """Returns what a user asked for: the part of a manifest that is known before the work."""
+    return {
+        "format": FORMAT,
+        "dataset": builder.name,
+        "version": str(builder.version),
+        "options": builder.recorded_options(),
+        "source": builder.recorded_source(),
+    }
+
+
+def tool_versions() -> dict[str, str]:
+    """Returns the versions of everything that has a hand in the pixels and records."""
+    ffmpeg = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
+    packages = ("av", "numpy", "opencv-python-headless", "dlib-bin", "tensorflow-datasets")
+    return {
+        "kdjax": __version__,
+        **{name: _package_version(name) for name in packages},
+        **{name: ffmpeg[name] for name in ("libavformat", "libavcodec", "libswscale")},
+        "libx264": video.encoder_version(),
+    }
+
+
+def complete(described: Manifest, folder: Path, skipped: list[dict[str, str]]) -> Manifest:
+    """Returns the whole manifest of the data set in `folder`, which is read for counts."""
+    reasons = Counter(entry["reason"] for entry in skipped)
+    return {
+        **described,
+        "tools": tool_versions(),
+        "counts": count_records(folder),
+        "skipped": {
+            "total": len(skipped),
+            "by_reason": dict(reasons),
+            "items": sorted(skipped, key=lambda entry: (entry["item"], entry["reason"])),
+        },
+    }
+
+
+def count_records(folder: Path) -> dict[str, Any]:
+    """Returns records, videos and identities by split, and records by class and forgery."""
+    dataset = loader.open_dataset(folder)
+    counts = {}
+    for split in SPLITS:
+        ids = loader.read_labels(dataset, split)
+        labels, forgeries = Counter(ids["label"].tolist()), Counter(ids["forgery"].tolist())
+        counts[split] = {
+            "records": len(ids["label"]),
+            "videos": len(set(ids["video"].tolist())),
+            "identities": len(set(ids["identity"].tolist())),
+            "by_class": {name: labels[index] for index, name in enumerate(LABELS)},
+            "by_forgery": {FORGERIES[index]: count for index, count in sorted(forgeries.items())},
+        }
+    return counts
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest whole or not at all."""
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, folder / NAME)
+
+
+def read(folder: Path) -> Manifest | None:
+    """Returns the manifest in `folder`, or `None` if there is none.
+
+    Raises:
+      checks.UserError: it is there and is not one of ours.
+    """
+    path = folder / NAME
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise checks.UserError(f"{path} cannot be read as a manifest of kdjax") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise checks.UserError(f"{path} is not a manifest of this version of kdjax")
+    return manifest
+
+
+def differences(old: Manifest, new: Manifest) -> list[str]:
+    """Returns `key: old value -> new value` for what was asked for and is not the same."""
+    flat_old, flat_new = _flatten(old), _flatten(new)
+    keys = [k for k in flat_old if k.split(".")[0] in new] + list(flat_new)
+    return [
+        f"{key}: {flat_old.get(key, 'absent')} -> {flat_new.get(key, 'absent')}"
+        for key in dict.fromkeys(keys)
+        if flat_old.get(key, "absent") != flat_new.get(key, "absent")
+    ]
+
+
+def fingerprint(value: Any) -> str:
+    """Returns a short hash of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flatten(inner, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def _package_version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,219 @@
+"""Makes a data set on disk, whole or not at all, and goes on where an interrupted run was."""
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data_pipeline import manifest
+from data_pipeline.builders.schema import FaceDataset
+from data_pipeline.work import Work, default_workers
+from kdjax import checks
+
+DATASETS = ("synthfaces", "folder")
+"""Names of the data sets that can be prepared."""
+
+MARK = ".kdjax-partial"
+"""A file that tells a folder of ours, which may be removed, from one of the user's."""
+
+
+def prepare(
+    dataset: str,
+    output: str | Path,
+    *,
+    source: str | Path | None = None,
+    forge: bool = False,
+    image_size: int = 128,
+    frames_per_video: int | None = None,
+    detector: str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Path:
+    """Prepares a data set and returns its folder, which `tfds.builder_from_directory` reads.
+
+    The work lies in `OUTPUT.partial` until the data set is whole, manifest and all; then it is
+    renamed to `OUTPUT`. What is there already with the same options is kept as it is.
+
+    Args:
+      dataset: `synthfaces` or `folder`.
+      output: the folder to make.
+      source: for `folder`: the user's folder with `real/` and `fake/`.
+      forge: for `folder`: make self-blended fakes from the real items.
+      image_size: side of the stored faces in pixels.
+      frames_per_video: for `folder`: how many frames to take from a video.
+      detector: for `folder`: `hog`, or the path of a YuNet model file (`.onnx`).
+      workers: processes; 0 works in this one; `None` takes one a processor.
+      overwrite: replace a data set of other options that lies in `output`.
+      seed: decides splits, motion and forgeries.
+      **options: further fields of the data set's configuration.
+
+    Raises:
+      checks.UserError: an unknown data set or option, an unusable source, nothing left to store, or
+        an output that holds something else.
+    """
+    output = Path(os.path.abspath(Path(output).expanduser()))
+    given = {"source": source, "forge": forge or None, "frames_per_video": frames_per_video}
+    given |= {"detector": detector, "image_size": image_size, "seed": seed, **options}
+    partial = output.with_name(output.name + ".partial")
+    builder = _make_builder(dataset, partial / "tfds", output, given)
+    described = manifest.describe(builder)
+    _recover(output)
+    if _is_there(output, described, overwrite):
+        print(f"{output} holds this data set already; it is kept as it is", file=sys.stderr)
+        return output
+    try:
+        with _lock(partial):
+            _build(builder, described, partial, workers)
+            _commit(Path(builder.data_dir), output)
+            shutil.rmtree(partial)
+    except OSError as error:
+        reason = error.strerror or error
+        raise checks.UserError(
+            f"cannot write {partial}: {reason}; the same command goes on from there"
+        ) from error
+    return output
+
+
+def _builder_class(dataset: str) -> type[FaceDataset]:
+    if dataset == "synthfaces":
+        from data_pipeline.builders.synthfaces import SynthFaces
+
+        return SynthFaces
+    if dataset == "folder":
+        from data_pipeline.builders.folder import Folder
+
+        return Folder
+    raise checks.UserError(f"unknown data set {dataset!r}; {checks.nearest(dataset, DATASETS)}")
+
+
+def _make_builder(dataset: str, data_dir: Path, output: Path, given: dict[str, Any]) -> FaceDataset:
+    builder_class = _builder_class(dataset)
+    extra: dict[str, Any] = {}
+    source = given.pop("source")
+    if dataset == "folder":
+        if source is None:
+            raise checks.UserError("the folder data set needs --source=FOLDER with real/ and fake/")
+        extra = {"source": Path(source).expanduser(), "output": output}
+    elif source is not None:
+        raise checks.UserError(f"--source belongs to the folder data set, not to {dataset}")
+    known = builder_class.option_names()
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name in chosen:
+        if name not in known:
+            raise checks.UserError(
+                f"{dataset} has no option {name!r}; {checks.nearest(name, known)}"
+            )
+    try:
+        config = builder_class.CONFIG(**chosen)
+        with _quiet():
+            return builder_class(data_dir=str(data_dir), config=config, **extra)
+    except (TypeError, ValueError) as error:
+        raise checks.UserError(f"{dataset}: {error}") from error
+
+
+def _build(
+    builder: FaceDataset, described: manifest.Manifest, partial: Path, workers: int | None
+) -> None:
+    """Builds into `partial`, from results kept there if the same work was begun before."""
+    shutil.rmtree(partial / "tfds", ignore_errors=True)
+    recipe = {key: described[key] for key in ("dataset", "version", "options")}
+    kept = manifest.fingerprint([recipe, manifest.tool_versions()])
+    count = default_workers() if workers is None else workers
+    builder.work = Work(partial / f"work-{kept}", count, progress=True)
+    download = tfds.download.DownloadConfig(verify_ssl=True)
+    with _quiet():
+        builder.download_and_prepare(
+            download_dir=str(partial / "downloads"), download_config=download
+        )
+    folder = Path(builder.data_dir)
+    manifest.write(folder, manifest.complete(described, folder, builder.skipped))
+
+
+def _is_there(output: Path, described: manifest.Manifest, overwrite: bool) -> bool:
+    """Returns whether this very data set lies in `output`; raises where it may not be replaced."""
+    if not output.exists():
+        return False
+    if not output.is_dir():
+        raise checks.UserError(f"{output} is a file; give --output a folder")
+    found = manifest.read(output)
+    if found is None:
+        if any(output.iterdir()):
+            raise checks.UserError(
+                f"{output} is not empty and holds no prepared data set; give another --output"
+            )
+        return False
+    changed = manifest.differences(found, described)
+    if changed and not overwrite:
+        raise checks.UserError(
+            f"{output} holds another data set ({'; '.join(changed)}); "
+            "give another --output, or --overwrite to replace it"
+        )
+    return not changed
+
+
+def _replaced(output: Path) -> Path:
+    return output.with_name(output.name + ".replaced")
+
+
+def _commit(folder: Path, output: Path) -> None:
+    """Renames the whole data set to its place; what was there stays until the new one is."""
+    old = _replaced(output)
+    if output.exists() and any(output.iterdir()):
+        os.rename(output, old)
+    elif output.exists():
+        output.rmdir()
+    os.rename(folder, output)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _recover(output: Path) -> None:
+    """Ends a replacement that was cut off between its two renames."""
+    old = _replaced(output)
+    if not old.is_dir() or manifest.read(old) is None:
+        return
+    if output.exists():
+        shutil.rmtree(old)
+    else:
+        os.rename(old, output)
+
+
+@contextlib.contextmanager
+def _lock(partial: Path) -> Iterator[None]:
+    """Holds `partial` for this process alone, and refuses a folder that is not of our making."""
+    if partial.exists() and not (partial / MARK).exists() and any(partial.iterdir()):
+        raise checks.UserError(f"{partial} is in the way; move it or give another --output")
+    partial.mkdir(parents=True, exist_ok=True)
+    with (partial / MARK).open("a") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError as error:
+            raise checks.UserError(f"another kdjax prepare is at work in {partial}") from error
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS' own bars, prints and hints about its community data sets away from the user."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logger.setLevel(level)
