@@ -44,7 +44,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Installs the wheel into a folder of its own; the dependencies are those of this interpreter."""
+    """Installs the wheel into a folder of its own, without its dependencies."""
     target = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "-qq", "install", "--no-deps", "--target", target]
     subprocess.run([*command, wheel], check=True)
