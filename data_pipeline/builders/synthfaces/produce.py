@@ -1,0 +1,42 @@
+"""The stored frames of one person: drawn, forged, compressed. Runs in worker processes."""
+
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.builders.schema import QUALITY_FACTORS
+from data_pipeline.builders.synthfaces import forgeries
+from data_pipeline.builders.synthfaces.performance import Performance
+from data_pipeline.builders.synthfaces.plan import Size, Task
+from data_pipeline.video import compress_clip
+
+_FORGING = 3
+
+
+def produce(task: Task) -> dict[str, Any]:
+    """Returns the stored frames of a person's real and forged clips, real and fake in turns.
+
+    `raw`, `c23`, `c40` uint8 `[2 * clips, frames, S, S, 3]`, and `masks` uint8
+    `[2 * clips, frames, S, S]`.
+    """
+    size, stored = task.size, task.size.stored
+    images: dict[str, list[np.ndarray]] = {quality: [] for quality in ("raw", *QUALITY_FACTORS)}
+    masks = []
+    for clip, forgery in enumerate(task.forgeries):
+        target = _performance(size, task.identity, clip)
+        source = _performance(size, forgery.source, forgery.source_clip)
+        rng = np.random.default_rng([size.seed, _FORGING, task.identity, clip])
+        forged = forgeries.forge(forgery.kind, target, source, rng)
+        for frames in (target.frames, forged.frames):
+            images["raw"].append(frames[stored])
+            for quality, factor in QUALITY_FACTORS.items():
+                images[quality].append(compress_clip(frames, factor)[stored])
+        masks += [np.zeros_like(forged.masks[stored]), forged.masks[stored]]
+    return {
+        **{quality: np.stack(clips) for quality, clips in images.items()},
+        "masks": np.stack(masks),
+    }
+
+
+def _performance(size: Size, identity: int, clip: int) -> Performance:
+    return Performance(size.seed, identity, clip, length=size.clip_length, size=size.image_size)
