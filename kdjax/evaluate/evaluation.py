@@ -81,7 +81,8 @@ class Evaluation:
         folder = Path(folder)
         try:
             document = parse_json((folder / f"{split}.json").read_text("utf-8"))
-            with np.load(folder / f"{split}.npz", allow_pickle=False) as archive:
+            with (folder / f"{split}.npz").open("rb") as file:
+                archive = np.load(file, allow_pickle=False)
                 arrays = {name: archive[name] for name in archive.files}
             return _assemble(document, arrays)
         except _UNREADABLE as error:
@@ -100,6 +101,7 @@ def _finite_or_none(value: Any) -> Any:
 _UNREADABLE = (
     OSError,
     EOFError,
+    OverflowError,
     ValueError,
     KeyError,
     TypeError,
@@ -120,6 +122,10 @@ def _assemble(document: Any, arrays: dict[str, np.ndarray]) -> Evaluation:
     shapes = {array.shape for array in (*columns.values(), *scores.values())}
     if len(shapes) != 1 or len(shapes.pop()) != 1:
         raise ValueError("columns differ in length")
+    if not all(((values >= 0) & (values <= 1)).all() for values in scores.values()):
+        raise ValueError("scores are not probabilities")
+    if not np.isin(columns["labels"], (0, 1)).all():
+        raise ValueError("labels are not 0 or 1")
     return Evaluation(
         scores,
         columns,

@@ -102,7 +102,7 @@ def summarize(
             pooled_scores, labels, _distinct(video, copies=len(used))
         )
         per_forgery[name] = _by_forgery(pooled_scores, labels, forgery)
-    kept = {quality: np.asarray(values, np.float32) for quality, values in scores.items()}
+    kept = {quality: np.clip(values, 0, 1, dtype=np.float32) for quality, values in scores.items()}
     return Evaluation(kept, dict(columns), metrics, per_forgery, **facts)
 
 
