@@ -49,13 +49,15 @@ def tool_versions() -> dict[str, str]:
     }
 
 
-def complete(described: Manifest, folder: Path, skipped: list[dict[str, str]]) -> Manifest:
+def complete(described: Manifest, folder: Path, builder: FaceDataset) -> Manifest:
     """Returns the whole manifest of the data set in `folder`, which is read for counts."""
+    skipped = builder.skipped
     reasons = Counter(entry["reason"] for entry in skipped)
     return {
         **described,
         "tools": tool_versions(),
         "counts": count_records(folder),
+        "notes": builder.notes,
         "skipped": {
             "total": len(skipped),
             "by_reason": dict(reasons),

@@ -134,7 +134,7 @@ def _build(
             download_dir=str(partial / "downloads"), download_config=download
         )
     folder = Path(builder.data_dir)
-    manifest.write(folder, manifest.complete(described, folder, builder.skipped))
+    manifest.write(folder, manifest.complete(described, folder, builder))
 
 
 def _is_there(output: Path, described: manifest.Manifest, overwrite: bool) -> bool:

@@ -31,6 +31,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     Attributes:
       work: how items are worked through; their results are kept between runs.
       skipped: after the build, `{"item": name, "reason": one clause}` for each item left out.
+      notes: after the build, counts worth a line in the manifest.
     """
 
     CONFIG: ClassVar[type[tfds.core.BuilderConfig]]
@@ -38,6 +39,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     def __init__(self, *, work: Work = Work(), **arguments: Any):  # noqa: B008
         self.work = work
         self.skipped: list[dict[str, str]] = []
+        self.notes: dict[str, int] = {}
         super().__init__(file_format="array_record", **arguments)
 
     @classmethod
@@ -95,8 +97,8 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def encode_example(
-    images: Mapping[str, np.ndarray],
-    forgery_mask: np.ndarray,
+    images: Mapping[str, np.ndarray | bytes],
+    forgery_mask: np.ndarray | bytes,
     *,
     label: int,
     forgery: str,
@@ -104,19 +106,23 @@ def encode_example(
     identity: int,
     frame: int,
 ) -> dict[str, Any]:
-    """Returns one record of `features`, of uint8 images `[S, S, 3]` and a mask `[S, S]`.
+    """Returns a record of `features`, of uint8 images `[S, S, 3]` and a mask `[S, S]`, or of PNG.
 
     Images go in as encoded bytes: given as arrays, TFDS would need TensorFlow to encode them.
     """
     return {
-        "image": {quality: io.BytesIO(encode_png(images[quality])) for quality in QUALITIES},
-        "forgery_mask": io.BytesIO(encode_png(forgery_mask)),
+        "image": {quality: _encoded(images[quality]) for quality in QUALITIES},
+        "forgery_mask": _encoded(forgery_mask),
         "label": label,
         "forgery": FORGERIES.index(forgery),
         "video": video,
         "identity": identity,
         "frame": frame,
     }
+
+
+def _encoded(image: np.ndarray | bytes) -> io.BytesIO:
+    return io.BytesIO(image if isinstance(image, bytes) else encode_png(image))
 
 
 def assign_splits(

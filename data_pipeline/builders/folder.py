@@ -1,0 +1,237 @@
+"""The user's own images and videos, real and fake, or real ones alone and forgeries made of them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipeline import clips, faces, forge, video
+from data_pipeline.builders import schema, sources
+from data_pipeline.builders.sources import Item
+from data_pipeline.work import Result
+from kdjax import checks
+from kdjax.types import LABELS
+
+
+@dataclasses.dataclass
+class FolderConfig(tfds.core.BuilderConfig):
+    """The options of the `folder` data set.
+
+    Attributes:
+      name: `forge` or `plain`, from the field of that name.
+      image_size: side of the stored faces in pixels.
+      seed: decides splits, the motion of stills and forgeries.
+      forge: make a self-blended fake from every real item.
+      frames_per_video: evenly spaced frames taken from a video, at most.
+      clip_length: frames that are compressed together around each of them.
+      max_side: a larger frame is shrunk to this longer side before it is compressed.
+      margin: side of the crop by that of the face.
+      detector: `hog`, or the path of a YuNet model file.
+    """
+
+    name: str = ""
+    image_size: int = 128
+    seed: int = 0
+    forge: bool = False
+    frames_per_video: int = 16
+    clip_length: int = 8
+    max_side: int = 1280
+    margin: float = 1.3
+    detector: str = "hog"
+
+    def __post_init__(self) -> None:
+        limits = {
+            "image_size": (8, 1024),
+            "frames_per_video": (1, 10_000),
+            "clip_length": (1, 250),
+            "max_side": (64, 8192),
+            "margin": (0.5, 4.0),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name}={value!r} must be between {low} and {high}")
+        self.name = "forge" if self.forge else "plain"
+
+
+class Task(NamedTuple):
+    """What a worker needs for one item."""
+
+    item: Item
+    config: FolderConfig
+
+
+class Folder(schema.FaceDataset):
+    """Faces from the user's own images and videos, in three qualities."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    CONFIG = FolderConfig
+
+    def __init__(self, *, source: Path, output: Path, config: FolderConfig, **arguments: Any):
+        faces.make_detector(config.detector)
+        self._items = sources.scan(source, forge=config.forge, output=output)
+        super().__init__(config=config, **arguments)
+
+    def recorded_options(self) -> dict[str, Any]:
+        """Returns the options; a detector's file by the hash of its bytes."""
+        options = super().recorded_options()
+        if options["detector"] != "hog":
+            model = Path(options["detector"]).expanduser().read_bytes()
+            options["detector"] = f"yunet {hashlib.sha256(model).hexdigest()[:16]}"
+        return options
+
+    def recorded_source(self) -> dict[str, Any]:
+        """Returns the number of files, and a hash of their names and sizes."""
+        return dict(sources.summary(self._items))
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        """Works through all items first: who goes where is decided among those that have a face."""
+        tasks = [Task(item, self.builder_config) for item in self._items]
+        keys = [sources.state_key(item) for item in self._items]
+        usable = []
+        results = self.work.run(process_item, tasks, keys=keys, description="faces")
+        for item, result in zip(self._items, results, strict=True):
+            self._account(item, result)
+            if result["examples"]:
+                usable.append(item)
+        splits = self._splits(usable)
+        numbers = {name: number for number, name in enumerate(sorted(splits))}
+        return {
+            split: self._generate_examples(
+                [item for item in usable if splits[item.identity] == split], numbers
+            )
+            for split in schema.SPLITS
+        }
+
+    def _account(self, item: Item, result: Result) -> None:
+        if result["reason"]:
+            self.skipped.append({"item": item.name, "reason": result["reason"]})
+        elif result["faceless"]:
+            self.notes["frames_without_face"] = (
+                self.notes.get("frames_without_face", 0) + result["faceless"]
+            )
+
+    def _splits(self, usable: list[Item]) -> dict[str, str]:
+        """Splits people, those with the same classes among themselves, so that no split lacks one."""
+        if not usable:
+            reasons = sorted({entry["reason"] for entry in self.skipped})
+            raise checks.UserError(f"no item of the source can be used: {'; '.join(reasons[:3])}")
+        classes: dict[str, frozenset[int]] = {}
+        for item in usable:
+            made = {1} if self.builder_config.forge and item.label == 0 else set()
+            classes[item.identity] = classes.get(item.identity, frozenset()) | {item.label} | made
+        splits: dict[str, str] = {}
+        for kind in set(classes.values()):
+            alike = [identity for identity, found in classes.items() if found == kind]
+            splits |= schema.assign_splits(alike, seed=self.builder_config.seed)
+        for split in schema.SPLITS:
+            present = {label for name in splits if splits[name] == split for label in classes[name]}
+            for label in {0, 1} - present:
+                raise checks.UserError(
+                    f"{len(classes)} different people are too few: split {split!r} would have no "
+                    f"{LABELS[label]} item; at least 3 of each class are needed"
+                )
+        return splits
+
+    def _generate_examples(
+        self, items: list[Item], identities: dict[str, int]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        tasks = [Task(item, self.builder_config) for item in items]
+        keys = [sources.state_key(item) for item in items]
+        videos = {item.name: 2 * number for number, item in enumerate(self._items)}
+        kept = dataclasses.replace(self.work, workers=0, progress=False)
+        for item, result in zip(items, kept.run(process_item, tasks, keys=keys), strict=True):
+            for position, example in enumerate(result["examples"]):
+                record = schema.encode_example(
+                    {q: result[f"{position}/{q}"] for q in ("raw", *schema.QUALITY_FACTORS)},
+                    result[f"{position}/mask"],
+                    label=example["label"],
+                    forgery=example["forgery"],
+                    video=videos[item.name] + (example["forgery"] == "self_blended"),
+                    identity=identities[item.identity],
+                    frame=example["frame"],
+                )
+                yield f"{videos[item.name]:09d}_{position:06d}", record
+
+
+def process_item(task: Task) -> Result:
+    """Returns the examples of one item: their ids, and the PNG of each quality and mask.
+
+    `examples` lists `label`, `forgery` and `frame`; example N's images are `N/raw`, `N/c23`,
+    `N/c40` and `N/mask`. `faceless` counts sampled frames without a face; `reason` says why there
+    is no example at all.
+    """
+    result: Result = {"examples": [], "faceless": 0, "reason": ""}
+    try:
+        with video.open_media(task.item.path) as media:
+            for clip in _clips(media, task.config):
+                _add_examples(result, clip, media.frames == 1, task)
+    except video.MediaError as error:
+        return {"examples": [], "faceless": 0, "reason": error.reason}
+    if not result["examples"]:
+        result["reason"] = "no face was found"
+    return result
+
+
+def _clips(media: video.Media, config: FolderConfig) -> Iterator[clips.Clip]:
+    for clip in clips.sample_clips(
+        media, config.frames_per_video, config.clip_length, max_side=config.max_side
+    ):
+        height, width = clip.frames.shape[1:3]
+        if min(height, width) < config.image_size:
+            raise video.MediaError(
+                media.path, f"{width}x{height} is smaller than the crop of {config.image_size}"
+            )
+        yield clip
+
+
+def _add_examples(result: Result, clip: clips.Clip, still: bool, task: Task) -> None:
+    """Appends what one wanted frame gives: the item itself, and a forgery if one is asked for."""
+    config = task.config
+    frame = clip.frames[clip.anchor]
+    box = faces.find_face(frame, faces.make_detector(config.detector))
+    if box is None:
+        result["faceless"] += 1
+        return
+    square = faces.square_around(box, config.margin, *frame.shape[:2])
+    for frames, mask, forgery in _versions(clip.frames, box, task):
+        clip = clip._replace(frames=frames)
+        if still:
+            clip = clips.still_to_clip(frames[0], config.clip_length, seed=_seed(task))
+        position = len(result["examples"])
+        for quality, image in _qualities(clip).items():
+            face = faces.crop(image, square, config.image_size)
+            result[f"{position}/{quality}"] = schema.encode_png(face)
+        # Enlarging by cubic splines overshoots; a mask stays 0 or 255.
+        mask = np.where(faces.crop(mask, square, config.image_size) > 127, 255, 0)
+        result[f"{position}/mask"] = schema.encode_png(mask.astype(np.uint8))
+        label = int(forgery != "none")
+        result["examples"].append({"label": label, "forgery": forgery, "frame": clip.position})
+
+
+def _versions(
+    frames: np.ndarray, box: faces.Box, task: Task
+) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+    """Yields frames, forgery mask and kind of forgery."""
+    nothing = np.zeros(frames.shape[1:3], np.uint8)
+    yield frames, nothing, "unknown" if task.item.label else "none"
+    if task.config.forge and task.item.label == 0:
+        yield *forge.self_blend(frames, box, seed=_seed(task)), "self_blended"
+
+
+def _qualities(clip: clips.Clip) -> dict[str, np.ndarray]:
+    """Returns the wanted frame, whole, in every quality."""
+    compressed = {
+        quality: video.compress_clip(clip.frames, crf)[clip.anchor]
+        for quality, crf in schema.QUALITY_FACTORS.items()
+    }
+    return {"raw": clip.frames[clip.anchor], **compressed}
+
+
+def _seed(task: Task) -> int:
+    name = f"{task.config.seed}/{task.item.name}".encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
