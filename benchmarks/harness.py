@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,21 +185,3 @@ def run_rows(
         else:
             results.add(name, **values, wall_seconds=significant(time.monotonic() - start))
         longest = max(longest, time.monotonic() - start)
-
-
-def table(content: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the rows of a result file as lines of a Markdown table of names and values."""
-    yield "| row | value |"
-    yield "|---|---|"
-    for row in content["rows"]:
-        values = (f"{key} {_show(value)}" for key, value in row.items() if key not in _HIDDEN)
-        yield f"| {row['name']} | {', '.join(values)} |"
-
-
-_HIDDEN = ("name", "load", "wall_seconds", "setting")
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, dict) and "median" in value:
-        return f"{value['median']:g} ({value['quartiles'][0]:g} to {value['quartiles'][1]:g})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
