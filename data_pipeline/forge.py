@@ -102,7 +102,7 @@ def alter(frame: np.ndarray, alteration: Alteration) -> np.ndarray:
         pixels = pixels.astype(np.float32)
     else:
         pixels = frame.astype(np.float32)
-        pixels += alteration.sharpness * (pixels - cv2.GaussianBlur(pixels, (0, 0), 1.0))
+        pixels = pixels + alteration.sharpness * (pixels - cv2.GaussianBlur(pixels, (0, 0), 1.0))
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
     pixels = grey + alteration.saturation * (pixels - grey)
     pixels = 128 + alteration.contrast * (pixels - 128) + alteration.shift[None, None]

@@ -218,7 +218,7 @@ def _open(path: Path, max_pixels: int) -> Iterator[av.container.InputContainer]:
             container = av.open(
                 reader,
                 mode="r",
-                options={"max_pixels": str(max_pixels)},
+                options=_limit(max_pixels),
                 container_options={
                     "format_whitelist": ",".join(FORMATS),
                     "protocol_whitelist": "file",
@@ -232,7 +232,7 @@ def _open(path: Path, max_pixels: int) -> Iterator[av.container.InputContainer]:
             stream = _video_stream(path, container)
             context = stream.codec_context
             context.thread_count = 1
-            context.options = {"max_pixels": str(max_pixels)} | _strictness(context.name)
+            context.options = _limit(max_pixels) | _strictness(context.name)
             _check_size(path, context, max_pixels)
             yield container
     finally:
@@ -253,6 +253,11 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
 
 def _is_heif(container: av.container.InputContainer) -> bool:
     return container.metadata.get("major_brand", "") in ("heic", "heix", "mif1", "avif")
+
+
+def _limit(max_pixels: int) -> dict[str, str]:
+    """Bounds what FFmpeg decodes, also while probing; it counts its padding, hence the slack."""
+    return {"max_pixels": str(2 * max_pixels + 2**16)}
 
 
 def _strictness(codec: str) -> dict[str, str]:
@@ -307,7 +312,8 @@ def _check_complete(
     if frames < 0.95 * stream.frames:
         raise MediaError(path, f"truncated: {frames} of the {stream.frames} frames it announces")
     announced = (container.duration or 0) / av.time_base
-    seconds = end - (container.start_time or 0) / av.time_base
+    # Some containers count from zero and some from the first frame: the milder reading counts.
+    seconds = end - min(container.start_time or 0, 0) / av.time_base
     if seconds < 0.9 * announced:
         raise MediaError(
             path, f"truncated: {seconds:.1f} of the {announced:.1f} seconds it announces"

@@ -79,7 +79,9 @@ class Work:
     def _place(self, key: str) -> Path | None:
         if self.cache_dir is None:
             return None
-        return self.cache_dir / (hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32] + ".npz")
+        return self.cache_dir / (
+            hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32] + ".npz"
+        )
 
 
 def default_workers() -> int:
@@ -109,11 +111,11 @@ def save_result(path: Path, key: str, result: Result) -> None:
 def load_result(path: Path, key: str) -> Result | None:
     """Returns the kept result, or `None` if there is none that is whole and of this key."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            header = json.loads(archive["header"].tobytes())
             if header["key"] != key:
                 return None
-            stored = {name: file[name] for name in file.files if name != "header"}
+            stored = {name: archive[name] for name in archive.files if name != "header"}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     values = dict(header["rest"])

@@ -1,0 +1,250 @@
+"""What may be opened, what is refused and in which words, and what compression does."""
+
+import os
+import struct
+import wave
+import zlib
+
+import av
+import numpy as np
+import pytest
+
+from data_pipeline import video
+
+LOSSLESS = (".png", ".bmp", ".tiff", ".webp", ".ppm")
+CONTAINERS = (".mp4", ".mov", ".mkv", ".avi", ".ts", ".flv")
+
+
+def read(path, **limits):
+    with video.open_media(path, **limits) as media:
+        frames = list(media)
+        return media, frames
+
+
+def reason(path, **limits):
+    with pytest.raises(video.MediaError) as caught:
+        read(path, **limits)
+    message = str(caught.value)
+    assert message == f"{path}: {caught.value.reason}"
+    assert "\n" not in message
+    return caught.value.reason
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+@pytest.fixture
+def clip(make, tmp_path):
+    return make.write_video(tmp_path / "clip.mp4", make.moving_frames(10))
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_lossless_images_come_back_bit_for_bit(make, tmp_path, suffix):
+    pixels = make.moving_frames(1)[0]
+    quality = (64, 101) if suffix == ".webp" else ()  # above 100 means lossless
+    media, frames = read(make.write_image(tmp_path / f"a{suffix}", pixels, *quality))
+    assert media.frames == len(frames) == 1
+    np.testing.assert_array_equal(frames[0], pixels)
+    assert frames[0].dtype == np.uint8
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_jpeg_comes_back_nearly_as_it_was(make, tmp_path, progressive):
+    pixels = make.moving_frames(1)[0]
+    path = make.write_image(tmp_path / "a.jpg", pixels, 1, 95, 2, progressive)
+    assert psnr(read(path)[1][0], pixels) > 32
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_videos_of_every_container_give_all_frames_in_order(make, tmp_path, suffix):
+    expected = make.moving_frames(12)
+    media, frames = read(make.write_video(tmp_path / f"a{suffix}", expected, crf="10"))
+    assert media.frames == len(frames) == 12
+    assert min(psnr(a, b) for a, b in zip(frames, expected, strict=True)) > 35
+
+
+def test_content_decides_not_the_name(make, tmp_path, clip):
+    disguised = clip.rename(tmp_path / "holiday.jpg")
+    assert read(disguised)[0].frames == 10
+
+
+@pytest.mark.parametrize("name", ["frame%03d.png", "a:b.png", "file:x.png", "*.png", "concat:a|b"])
+def test_a_name_is_only_a_name(make, tmp_path, name):
+    for number in range(3):
+        make.write_image(tmp_path / f"frame{number:03d}.png", np.zeros((8, 8, 3), np.uint8))
+    pixels = make.moving_frames(1)[0]
+    make.write_image(tmp_path / "plain.png", pixels).rename(tmp_path / name)
+    np.testing.assert_array_equal(read(tmp_path / name)[1][0], pixels)
+
+
+def test_a_photograph_is_turned_upright(make, tmp_path):
+    pixels = make.moving_frames(1)[0]
+    plain = make.write_image(tmp_path / "a.jpg", pixels, 1, 95).read_bytes()
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)  # to be turned clockwise by 90 degrees
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+    body = b"Exif\0\0" + tiff
+    exif = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+    (tmp_path / "turned.jpg").write_bytes(plain[:2] + exif + plain[2:])
+    upright = read(tmp_path / "turned.jpg")[1][0]
+    np.testing.assert_array_equal(upright, np.rot90(read(tmp_path / "a.jpg")[1][0], -1))
+
+
+PLAYLISTS = {
+    "ffconcat": "ffconcat version 1.0\nfile other.mp4\n",
+    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".jpg", ".m3u8", ""])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_playlists_in_disguise_are_refused(make, tmp_path, kind, suffix):
+    make.write_video(tmp_path / "other.mp4", make.moving_frames(4))
+    path = tmp_path / f"evil{suffix}"
+    path.write_text(PLAYLISTS[kind])
+    assert reason(path) == "not an image or video of a known format"
+
+
+def test_unguarded_ffmpeg_would_have_read_the_other_file(make, tmp_path):
+    make.write_video(tmp_path / "other.mp4", make.moving_frames(4))
+    (tmp_path / "evil.mp4").write_text(PLAYLISTS["ffconcat"])
+    with av.open(str(tmp_path / "evil.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 4
+
+
+def test_nothing_that_refers_to_other_files_is_on_the_list():
+    dangerous = {"concat", "hls", "dash", "image2", "lavfi", "sdp", "rtsp", "tee", "imf", "tty"}
+    allowed = {name for entry in video.FORMATS for name in entry.split(",")}
+    assert not allowed & dangerous
+    assert allowed <= av.formats_available | {"mov", "m4a", "3gp", "3g2", "mj2", "matroska", "webm"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff", ".webp", ".gif", ".ppm"])
+def test_truncated_images_are_refused(make, tmp_path, suffix):
+    path = make.write_image(tmp_path / f"a{suffix}", make.moving_frames(1, 200, 300)[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 6 // 10])
+    assert "truncated" in reason(path)
+
+
+@pytest.mark.parametrize("start", ["moov_last", "moov_first"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_truncated_mp4_is_refused(make, tmp_path, start, share):
+    options = {"movflags": "faststart"} if start == "moov_first" else {}
+    path = make.write_video(tmp_path / "a.mp4", make.moving_frames(50), **options)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert any(word in reason(path) for word in ("truncated", "not an image or video"))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_truncated_streams_are_refused(make, tmp_path, suffix):
+    path = make.write_video(tmp_path / f"a{suffix}", make.moving_frames(100), g="10")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "truncated" in reason(path)
+
+
+def test_other_unusable_files_are_refused_in_one_line(make, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.jpg").write_text("not a picture\n" * 100)
+    (tmp_path / "noise.png").write_bytes(np.random.default_rng(0).bytes(5000))
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert reason(tmp_path / "empty.mp4") == "empty (zero bytes)"
+    assert reason(tmp_path / "text.jpg") == "not an image or video of a known format"
+    assert reason(tmp_path / "noise.png") == "not an image or video of a known format"
+    assert reason(tmp_path / "pipe.mp4") == "not a regular file"
+    assert reason(tmp_path) == "not a regular file"
+    assert "does not exist" in reason(tmp_path / "missing.png")
+
+
+def test_a_file_without_pictures_is_refused(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    assert reason(path) == "has no video stream"
+
+
+def test_a_format_that_is_not_listed_is_not_even_opened(tmp_path):
+    path = tmp_path / "sound.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    assert reason(path) == "not an image or video of a known format"
+
+
+def test_a_changing_resolution_is_refused(make, tmp_path):
+    first = make.write_video(tmp_path / "a.ts", make.moving_frames(10, 64, 96)).read_bytes()
+    second = make.write_video(tmp_path / "b.ts", make.moving_frames(10, 48, 64)).read_bytes()
+    (tmp_path / "both.ts").write_bytes(first + second)
+    assert "resolution changes from 96x64 to 64x48" in reason(tmp_path / "both.ts")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(180_001), 9)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(png)
+    assert f"above {video.MAX_PIXELS} pixels" in reason(tmp_path / "bomb.png")
+
+
+def test_pixels_and_frames_are_bounded(clip):
+    assert reason(clip, max_pixels=96 * 64 - 1) == "96x64 is more than 6143 pixels a frame"
+    assert reason(clip, max_frames=9) == "10 frames are more than 9"
+    assert read(clip, max_pixels=96 * 64, max_frames=10)[0].frames == 10
+
+
+def test_compression_equals_what_a_file_would_hold(make, tmp_path):
+    frames = make.moving_frames(9)
+    path = tmp_path / "reference.mp4"
+    with av.open(str(path), "w") as container:
+        options = {"preset": "medium", "crf": "40", "x264-params": "threads=1:cpu-independent=1"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for number, pixels in enumerate(frames):
+            container.mux(stream.encode(video._to_yuv(pixels, number)))
+        container.mux(stream.encode())
+    np.testing.assert_array_equal(video.compress_clip(frames, 40), np.stack(read(path)[1]))
+
+
+def test_compression_keeps_count_place_and_repeats_itself(make):
+    frames = make.moving_frames(9)
+    light, heavy = video.compress_clip(frames, 23), video.compress_clip(frames, 40)
+    assert light.shape == heavy.shape == frames.shape
+    assert light.dtype == np.uint8
+    assert psnr(light, frames) > psnr(heavy, frames) + 3
+    shifted = [psnr(light[:, 4:-4, 4:-4], np.roll(frames, s, 2)[:, 4:-4, 4:-4]) for s in (-1, 0, 1)]
+    assert np.argmax(shifted) == 1
+    np.testing.assert_array_equal(heavy, video.compress_clip(frames, 40))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 8), (33, 47), (64, 31)])
+def test_odd_sizes_come_back_at_their_size(make, height, width):
+    frames = make.moving_frames(3, height, width)
+    compressed = video.compress_clip(frames, 0)
+    assert compressed.shape == frames.shape
+    assert psnr(compressed, frames) > 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_every_frame_comes_back_whatever_the_length(make, count):
+    assert len(video.compress_clip(make.moving_frames(count, 16, 16), 40)) == count
+
+
+def test_wrong_clips_are_refused_by_name():
+    clip = np.zeros((2, 8, 8, 3), np.uint8)
+    for frames, crf in ((clip[0], 23), (clip.astype(float), 23), (clip[:0], 23), (clip, 52)):
+        with pytest.raises(ValueError, match=r"frames|crf"):
+            video.compress_clip(frames, crf)
+
+
+def test_the_encoder_says_its_version():
+    assert video.encoder_version().split()[0].isdigit()

@@ -1,0 +1,195 @@
+"""Items over processes: order, what is kept, and what happens when something goes wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline import work
+from kdjax import checks
+
+# Workers are started anew and import what they are sent, so functions come from a module on disk.
+FUNCTIONS = """
+import os, time
+import numpy as np
+
+def describe(item):
+    with open(os.environ["CALLS"], "a") as calls:
+        calls.write(f"{item}\\n")
+    time.sleep(0.05 * (3 - item % 3))
+    return {"square": np.full((2, item), item * item), "name": b"item\\0%d" % item, "more": {"n": [item]}}
+
+def fail_at_three(item):
+    if item == 3:
+        raise ValueError("three is no good")
+    return describe(item)
+
+def die_at_three(item):
+    if item == 3:
+        os._exit(9)
+    return describe(item)
+
+def slow(item):
+    time.sleep(0.2)
+    return describe(item)
+"""
+
+
+@pytest.fixture
+def functions(tmp_path, monkeypatch):
+    (tmp_path / "work_functions.py").write_text(FUNCTIONS)
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("work_functions", None)
+    import work_functions
+
+    return work_functions
+
+
+def calls(folder: Path) -> list[int]:
+    path = folder / "calls"
+    return sorted(int(line) for line in path.read_text().split()) if path.exists() else []
+
+
+def keys(items):
+    return [f"key {item}" for item in items]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_the_items_order_and_unchanged(functions, tmp_path, workers):
+    items = [4, 1, 3, 0, 2]
+    results = work.Work(tmp_path / "kept", workers).run(functions.describe, items, keys=keys(items))
+    for item, result in zip(items, results, strict=True):
+        np.testing.assert_array_equal(result["square"], np.full((2, item), item * item))
+        assert result["name"] == b"item\0%d" % item
+        assert result["more"] == {"n": [item]}
+
+
+def test_what_is_done_is_not_done_again(functions, tmp_path):
+    effort = work.Work(tmp_path / "kept")
+    first = list(effort.run(functions.describe, [1, 2], keys=keys([1, 2])))
+    again = list(effort.run(functions.describe, [2, 1, 3], keys=keys([2, 1, 3])))
+    assert calls(tmp_path) == [1, 2, 3]
+    for fresh, kept in zip(first, [again[1], again[0]], strict=True):
+        assert list(kept) == list(fresh) == ["square", "name", "more"]
+        np.testing.assert_array_equal(kept["square"], fresh["square"])
+        assert kept["square"].dtype == fresh["square"].dtype
+        assert (kept["name"], kept["more"]) == (fresh["name"], fresh["more"])
+
+
+def test_another_key_is_another_result(functions, tmp_path):
+    effort = work.Work(tmp_path / "kept")
+    list(effort.run(functions.describe, [1], keys=["a"]))
+    list(effort.run(functions.describe, [2], keys=["b"]))
+    assert calls(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4 rubbish", None])
+def test_a_damaged_result_is_made_again(functions, tmp_path, damage):
+    effort = work.Work(tmp_path / "kept")
+    list(effort.run(functions.describe, [2], keys=["a"]))
+    (kept,) = (tmp_path / "kept").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-30] if damage is None else damage)
+    (result,) = effort.run(functions.describe, [2], keys=["a"])
+    assert result["more"] == {"n": [2]}
+    assert calls(tmp_path) == [2, 2]
+
+
+def test_a_pickle_among_the_results_is_not_loaded(functions, tmp_path):
+    effort = work.Work(tmp_path / "kept")
+    list(effort.run(functions.describe, [2], keys=["a"]))
+    (kept,) = (tmp_path / "kept").iterdir()
+    with kept.open("wb") as file:
+        np.savez(file, header=np.array([print], dtype=object))
+    assert work.load_result(kept, "a") is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_failure_names_the_item_and_keeps_the_rest(functions, tmp_path, workers):
+    items = list(range(6))
+    effort = work.Work(tmp_path / "kept", workers)
+    with pytest.raises(ValueError, match="three is no good") as caught:
+        list(effort.run(functions.fail_at_three, items, keys=keys(items)))
+    assert "key 3" in " ".join(caught.value.__notes__)
+    done = set(calls(tmp_path))
+    assert {0, 1, 2} <= done
+    list(effort.run(functions.describe, items, keys=keys(items)))
+    assert sorted(calls(tmp_path)) == items
+
+
+def test_a_worker_that_dies_ends_in_one_line(functions, tmp_path):
+    items = list(range(6))
+    with pytest.raises(checks.UserError, match="a worker process died near"):
+        list(work.Work(tmp_path / "kept", 2).run(functions.die_at_three, items, keys=keys(items)))
+
+
+def test_keys_must_be_one_an_item_and_distinct(functions):
+    for wrong in (["a"], ["a", "a"]):
+        with pytest.raises(ValueError, match="distinct keys"):
+            work.Work().run(functions.describe, [1, 2], keys=wrong)
+
+
+def test_progress_is_plain_lines_off_a_terminal(functions, capsys):
+    list(
+        work.Work(progress=True).run(
+            functions.describe, [1, 2], keys=["a", "b"], description="faces"
+        )
+    )
+    assert capsys.readouterr().err == "faces: 2/2\n"
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from data_pipeline import work
+import work_functions
+if __name__ == "__main__":
+    items = list(range(40))
+    effort = work.Work(Path(sys.argv[1]), 2)
+    for result in effort.run(work_functions.slow, items, keys=[str(i) for i in items]):
+        print(result["more"]["n"][0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_process_and_goes_on(functions, tmp_path, signal_number):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    root = Path(work.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"}
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "kept")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == b"0\n"
+    process.send_signal(signal_number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    deadline = time.monotonic() + 30
+    while members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not members(process.pid)
+    kept = list((tmp_path / "kept").glob("*.npz"))
+    assert 1 <= len(kept) < 40
+    assert all(b"key" in path.read_bytes() for path in kept)
+
+
+def members(session: int) -> list[int]:
+    """Returns the processes of a session that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
