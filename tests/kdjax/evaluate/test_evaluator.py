@@ -113,6 +113,19 @@ def test_videos_are_scored_by_their_mean():
     assert found == pytest.approx(np.mean(np.array(fake)[:, None] > np.array(real)[None]))
 
 
+def test_overall_a_video_in_two_qualities_is_two_videos():
+    examples = make_examples()
+    found = evaluate(brightness, batched(examples, 8), QUALITIES).metrics["overall"]["video_auc"]
+    means = {0: [], 1: []}
+    for quality in QUALITIES:
+        scores = brightness(examples["image"][quality])[0]
+        for video in np.unique(examples["video"]):
+            means[int(video % 2)].append(scores[examples["video"] == video].mean())
+    expected = np.mean(np.array(means[1])[:, None] > np.array(means[0])[None])
+    assert 0 < expected < 1
+    assert found == pytest.approx(expected)
+
+
 def test_features_are_optional_and_progress_is_told():
     told = []
     found = evaluate(
