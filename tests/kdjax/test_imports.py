@@ -1,0 +1,183 @@
+"""The walls of the house: which package may import which, read from the source of every module."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("kdjax", "data_pipeline", "configs")
+
+VOCABULARY = ("kdjax", "kdjax.types", "kdjax.checks", "kdjax.version")
+SIGNAL = (*VOCABULARY, "kdjax.signal")
+MATHEMATICS = (*SIGNAL, "kdjax.losses", "kdjax.transforms", "kdjax.models", "kdjax.methods")
+ANYTHING = PACKAGES
+
+ARROWS = {
+    "kdjax": VOCABULARY,
+    "kdjax.types": (),
+    "kdjax.checks": (),
+    "kdjax.version": (),
+    "kdjax.files": VOCABULARY,
+    "kdjax.signal": VOCABULARY,
+    "kdjax.losses": VOCABULARY,
+    "kdjax.transforms": VOCABULARY,
+    "kdjax.models": SIGNAL,
+    "kdjax.methods": MATHEMATICS,
+    "kdjax.train": (
+        *(*VOCABULARY, "kdjax.files", "kdjax.models", "kdjax.methods", "kdjax.transforms"),
+        *("kdjax.evaluate", "data_pipeline", "configs"),
+    ),
+    "kdjax.train.state": (*VOCABULARY, "kdjax.methods", "kdjax.models"),
+    "kdjax.train.optim": VOCABULARY,
+    "kdjax.train.step": (
+        *(*VOCABULARY, "kdjax.methods", "kdjax.models"),
+        *("kdjax.train.optim", "kdjax.train.state"),
+    ),
+    "kdjax.train.parallel": VOCABULARY,
+    "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "data_pipeline"),
+    "kdjax.__main__": ("kdjax.cli",),
+    "kdjax.cli": ANYTHING,
+    "kdjax.commands": ANYTHING,
+    "kdjax.demo": ANYTHING,
+    "data_pipeline": SIGNAL,
+    "configs": ("kdjax.checks", "kdjax.types"),
+}
+"""`{package or module: packages it may import beside its own}`; the longest name that fits counts."""
+
+LIGHT = (
+    *("kdjax.types", "kdjax.checks", "kdjax.signal", "kdjax.losses", "kdjax.transforms"),
+    *("kdjax.models", "kdjax.methods"),
+    *("kdjax.train.state", "kdjax.train.optim", "kdjax.train.step", "kdjax.train.parallel"),
+)
+"""What must import where only JAX, flax and optax are installed."""
+
+HEAVY = (
+    *("grain", "tensorflow", "tensorflow_datasets", "ml_collections", "cv2", "av", "dlib"),
+    *("sklearn", "plotly", "jinja2", "orbax", "tensorboardX", "tqdm"),
+)
+
+
+def covers(package, name):
+    """Returns whether `name` is the package or lies in it; `kdjax` alone stands for itself only."""
+    return name == package or (package != "kdjax" and name.startswith(f"{package}."))
+
+
+def longest(names, module):
+    """Returns the longest of `names` that covers `module`, or None."""
+    return max((name for name in names if covers(name, module)), key=len, default=None)
+
+
+def find_modules(root):
+    """Returns `{dotted name: path}` of every module of the project below `root`."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(source, module, modules, *, is_package=False):
+    """Returns the dotted names that a module imports anywhere in its source.
+
+    `from a import b` counts as `a.b` where that is a module of the project, else as `a`.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                own = module.split(".") if is_package else module.split(".")[:-1]
+                base = ".".join([*own[: len(own) - node.level + 1], *filter(None, [base])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                found.add(full if full in modules else base)
+    return found
+
+
+def wrong_arrows(module, imported):
+    """Returns what is wrong with a module's imports, a sentence each."""
+    home = longest(ARROWS, module)
+    if home is None:
+        return [f"{module} has no row in ARROWS"]
+    problems = []
+    for name in sorted(imported):
+        of_project = name.split(".")[0] in PACKAGES
+        allowed = any(covers(package, name) for package in (home, *ARROWS[home]))
+        if of_project and ARROWS[home] is not ANYTHING and not allowed:
+            problems.append(f"{module} imports {name}")
+        if name.split(".")[0] in HEAVY and longest(LIGHT, module):
+            problems.append(f"{module} imports {name}, which need not be installed where it runs")
+    return problems
+
+
+def all_imports():
+    modules = find_modules(ROOT)
+    return {
+        module: imports_of(
+            path.read_text("utf-8"), module, modules, is_package=path.name == "__init__.py"
+        )
+        for module, path in modules.items()
+    }
+
+
+def test_no_module_imports_what_it_must_not():
+    imports = all_imports()
+    assert len(imports) > 30
+    assert [
+        problem for module, names in imports.items() for problem in wrong_arrows(module, names)
+    ] == []
+
+
+def test_light_modules_reach_light_modules_only():
+    imports = all_imports()
+    open_ends = [module for module in imports if longest(LIGHT, module)]
+    assert open_ends
+    reached = {}
+    while open_ends:
+        module = open_ends.pop()
+        parts = module.split(".")
+        parents = {".".join(parts[:length]) for length in range(1, len(parts))}
+        for name in (imports[module] | parents) & set(imports):
+            if name not in reached:
+                reached[name] = module
+                open_ends.append(name)
+    heavy = {
+        (module, name)
+        for module in reached
+        for name in imports[module]
+        if name.split(".")[0] in (*HEAVY, "data_pipeline", "configs")
+    }
+    assert heavy == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "problems"),
+    [
+        ("kdjax.train.loop", "from kdjax import losses", ["imports kdjax.losses"]),
+        ("kdjax.train.step", "import kdjax.losses.logits", ["imports kdjax.losses.logits"]),
+        ("kdjax.train.step", "import kdjax.train.loop", ["imports kdjax.train.loop"]),
+        ("kdjax.losses.logits", "def f():\n  import cv2", ["imports cv2, which need not"]),
+        ("kdjax.losses.logits", "from ..models import create", ["imports kdjax.models"]),
+        ("kdjax.losses.logits", "from .features import at", []),
+        ("kdjax.losses.logits", "import jax\nfrom kdjax.checks import UserError", []),
+        ("kdjax.models.resnet", "from kdjax.signal import dct2", []),
+        ("kdjax.models.resnet", "from kdjax import losses", ["imports kdjax.losses"]),
+        ("data_pipeline.loader", "from kdjax.evaluate import report", ["imports kdjax.evaluate"]),
+        ("data_pipeline.loader", "import grain", []),
+        ("kdjax.evaluate.report", "from kdjax.train import loop", ["imports kdjax.train.loop"]),
+        ("kdjax.evaluate.report", "import data_pipeline.loader", []),
+        ("kdjax.methods.add", "import ml_collections.config_dict", ["imports ml_collections"]),
+        ("kdjax.cli", "from kdjax.train.loop import train", []),
+        ("kdjax.novelty", "", ["has no row in ARROWS"]),
+    ],
+)
+def test_the_walker_sees_a_wrong_arrow(module, source, problems):
+    modules = {"kdjax.losses", "kdjax.train.loop", *find_modules(ROOT)}
+    found = wrong_arrows(module, imports_of(source, module, modules))
+    assert len(found) == len(problems)
+    for sentence, expected in zip(found, problems, strict=True):
+        assert sentence.startswith(f"{module} {expected}")
