@@ -58,7 +58,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html").render(
         title=title,
         split=split,
         plotly=Markup(get_plotlyjs()),  # noqa: S704 the library's own file
