@@ -29,7 +29,7 @@ def prepare(
     *,
     source: str | Path | None = None,
     forge: bool = False,
-    image_size: int = 128,
+    image_size: int | None = None,
     frames_per_video: int | None = None,
     detector: str | None = None,
     workers: int | None = None,
@@ -47,7 +47,7 @@ def prepare(
       output: the folder to make.
       source: for `folder`: the user's folder with `real/` and `fake/`.
       forge: for `folder`: make self-blended fakes from the real items.
-      image_size: side of the stored faces in pixels.
+      image_size: side of the stored faces in pixels; `None` takes the data set's own default.
       frames_per_video: for `folder`: how many frames to take from a video.
       detector: for `folder`: `hog`, or the path of a YuNet model file (`.onnx`).
       workers: processes; 0 works in this one; `None` takes one a processor.
