@@ -40,6 +40,7 @@ def evaluated_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "facts": facts,
                 "counts": counts,
                 "videos": len(np.unique(run.evaluation.columns["video"])),
+                "identities": len(np.unique(run.evaluation.columns["identity"])),
                 "runs": [],
             },
         )

@@ -144,7 +144,7 @@ def test_results_are_shown_and_the_best_is_marked(report, make):
     value = f"{make.evaluation().metrics['c40']['auc']:.3f}"
     assert f'<td class="number best">{value}</td>' in own
     assert "1,234,567" in own
-    assert "60 images (30 real, 30 fake) of 30 videos" in own
+    assert "60 images (30 real, 30 fake) of 30 videos and 6 identities" in own
     assert "not all evaluated on the same data" in own
 
 
