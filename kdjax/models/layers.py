@@ -1,4 +1,4 @@
-"""Layers that every network shares: convolution, batch normalisation, pooling, a dense head."""
+"""Layers that every network shares: convolution, batch normalisation, a linear head."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdjax.models.convolution import convolve
 from kdjax.types import Array
 
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -91,23 +92,6 @@ def batch_moments(x: Array, axis_name: str | None = None) -> tuple[Array, Array]
     if axis_name is not None:
         mean, mean_square = jax.lax.pmean((mean, mean_square), axis_name)
     return mean, jnp.maximum(mean_square - mean * mean, 0.0)
-
-
-def convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:
-    """Returns the convolution of `[B, H, W, C]` with `[k, k, C, D]`, padded by `(k - 1) // 2`."""
-    padding = (kernel.shape[0] - 1) // 2
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        ((padding, padding), (padding, padding)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def max_pool(x: Array) -> Array:
-    """Returns the maximum over 3 x 3 windows at stride 2, padded by one: `[B, H, W, C]` halved."""
-    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 class Classifier(nn.Module):

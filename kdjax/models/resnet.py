@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kdjax.models.layers import BatchNorm, Classifier, Conv, max_pool, parameter_dtype
+from kdjax.models.convolution import max_pool
+from kdjax.models.layers import BatchNorm, Classifier, Conv, parameter_dtype
 from kdjax.types import Array, Outputs
 
 
