@@ -155,9 +155,9 @@ def _alpha(
 ) -> np.ndarray:
     """Returns the blending weight of the generated picture, `[S, S]`, exactly 0 outside its soft edge."""
     alpha = target.renderer.moved(region, state)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), border * target.size / REFERENCE_SIZE)
     if kind == "occlusion":
         alpha = alpha * (1.0 - target.renderer.occluders(state))
-    alpha = cv2.GaussianBlur(alpha, (0, 0), border * target.size / REFERENCE_SIZE)
     return np.clip((alpha - 0.03) / 0.94, 0.0, 1.0)
 
 
