@@ -128,11 +128,8 @@ def _build(
     kept = manifest.fingerprint([recipe, manifest.tool_versions()])
     count = default_workers() if workers is None else workers
     builder.work = Work(partial / f"work-{kept}", count, progress=True)
-    download = tfds.download.DownloadConfig(verify_ssl=True)
-    with _quiet():
-        builder.download_and_prepare(
-            download_dir=str(partial / "downloads"), download_config=download
-        )
+    with _quiet(), _repeatable_records():
+        builder.download_and_prepare(download_dir=str(partial / "downloads"))
     folder = Path(builder.data_dir)
     manifest.write(folder, manifest.complete(described, folder, builder))
 
@@ -202,6 +199,22 @@ def _lock(partial: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise checks.UserError(f"another kdjax prepare is at work in {partial}") from error
         yield
+
+
+@contextlib.contextmanager
+def _repeatable_records() -> Iterator[None]:
+    """Has TFDS write a record's fields in one order: by default it differs between processes."""
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+    def serialize(self: ExampleSerializer, example: dict[str, Any]) -> bytes:
+        return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+    original = ExampleSerializer.serialize_example
+    ExampleSerializer.serialize_example = serialize
+    try:
+        yield
+    finally:
+        ExampleSerializer.serialize_example = original
 
 
 @contextlib.contextmanager

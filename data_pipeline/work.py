@@ -59,7 +59,8 @@ class Work:
         Args:
           function: a module-level function of one picklable item; it must depend on nothing else.
           items: what to work on.
-          keys: a distinct name for each item, under which its result is kept.
+          keys: a distinct name for each item, under which its result is kept. What follows a NUL
+            character, such as the state of a file, is not shown.
           description: shown with the progress.
 
         Raises:
@@ -125,6 +126,11 @@ def load_result(path: Path, key: str) -> Result | None:
     return {field: values[field] for field in header["order"]}
 
 
+def _shown_key(key: str) -> str:
+    """Returns what a person calls the item, without the state of its file."""
+    return key.split("\0")[0]
+
+
 def _as_array(raw: bytes) -> np.ndarray:
     return np.frombuffer(raw, np.uint8)
 
@@ -138,7 +144,7 @@ def _finish(task: tuple[Callable[[Any], Result], Any, str, Path | None]) -> Resu
     try:
         result = function(item)
     except Exception as error:
-        error.add_note(f"while working on {key}")
+        error.add_note(f"while working on {_shown_key(key)}")
         raise
     if place is not None:
         save_result(place, key, result)
@@ -173,7 +179,7 @@ def _pooled(tasks: Sequence[tuple], workers: int) -> Iterator[Result]:
                 yield waiting.pop(0).result()
             except BrokenProcessPool as error:
                 raise checks.UserError(
-                    f"a worker process died near {tasks[position][2]} (out of memory?); the same "
+                    f"a worker process died near {_shown_key(tasks[position][2])} (out of memory?); the same "
                     "command goes on from here, with fewer workers if it is given fewer"
                 ) from error
     finally:

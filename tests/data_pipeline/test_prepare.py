@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -111,12 +113,29 @@ def test_the_manifest_counts_and_names_what_was_left_out(source, tmp_path):
     assert found["source"]["files"] == 16
 
 
-def test_two_runs_give_the_same_bytes_wherever_they_are(source, tmp_path):
-    first = contents(run(source, tmp_path / "one", forge=True))
+SCRIPT = """
+import sys
+from data_pipeline import faces
+from data_pipeline.prepare import prepare
+faces.make_detector = lambda name: lambda frame: [faces.Box(8, 4, 28, 24)] * int(frame.mean() > 30)
+small = {"image_size": 16, "clip_length": 3, "frames_per_video": 2, "workers": 0}
+prepare("folder", sys.argv[2], source=sys.argv[1], forge=True, **small)
+"""
+
+
+def test_two_processes_give_the_same_bytes_wherever_they_are(source, tmp_path):
     shutil.copytree(source, tmp_path / "elsewhere/copy")
-    second = contents(run(tmp_path / "elsewhere/copy", tmp_path / "b/two", forge=True))
-    assert first == second
-    assert str(tmp_path).encode() not in b"".join(first.values())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    found = []
+    for place, hash_seed in ((source, "1"), (tmp_path / "elsewhere/copy", "2")):
+        out = place.parent / f"out{hash_seed}"
+        root = str(Path(faces.__file__).parents[1])
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root}
+        command = [sys.executable, tmp_path / "script.py", place, out]
+        subprocess.run(command, env=environment, check=True)
+        found.append(contents(out))
+    assert found[0] == found[1]
+    assert str(tmp_path).encode() not in b"".join(found[0].values())
 
 
 def test_what_is_there_is_kept(source, tmp_path, processed, capsys):
