@@ -18,7 +18,6 @@ from data_pipeline import loader, video
 from data_pipeline.builders.schema import SPLITS, FaceDataset
 from kdjax import checks
 from kdjax.types import FORGERIES, LABELS
-from kdjax.version import __version__
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -40,9 +39,8 @@ def describe(builder: FaceDataset) -> Manifest:
 def tool_versions() -> dict[str, str]:
     """Returns the versions of everything that has a hand in the pixels and records."""
     ffmpeg = {name: ".".join(map(str, v)) for name, v in av.library_versions.items()}
-    packages = ("av", "numpy", "opencv-python-headless", "dlib-bin", "tensorflow-datasets")
+    packages = ("kdjax", "av", "numpy", "opencv-python-headless", "dlib-bin", "tensorflow-datasets")
     return {
-        "kdjax": __version__,
         **{name: _package_version(name) for name in packages},
         **{name: ffmpeg[name] for name in ("libavformat", "libavcodec", "libswscale")},
         "libx264": video.encoder_version(),
