@@ -1,0 +1,61 @@
+"""Losses on the classifier's logits."""
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.checks import check_positive, check_rank, check_same_batch, check_same_shape
+from kdjax.losses.reductions import at_least_float32
+from kdjax.types import Array
+
+
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Returns the negative log-probability of the labels.
+
+        -log softmax(logits)[label]
+
+    Args:
+      logits: float `[B, K]`.
+      labels: integer `[B]`, in `0..K-1`.
+
+    Returns:
+      `[B]`, in nats, at least float32.
+
+    Raises:
+      ValueError: if the shapes do not fit.
+    """
+    check_rank("logits", logits, 2)
+    check_rank("labels", labels, 1)
+    check_same_batch(logits=logits, labels=labels)
+    log_probabilities = jax.nn.log_softmax(at_least_float32(logits))
+    return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
+
+
+def kd(student_logits: Array, teacher_logits: Array, *, temperature: float | Array) -> Array:
+    """Returns Hinton's distillation loss, the tempered divergence of the student from the teacher.
+
+        T^2 * sum_k p_k (log p_k - log q_k),  p = softmax(teacher / T), q = softmax(student / T)
+
+    The gradient flows into both; stop it where the teacher is frozen.
+
+    Args:
+      student_logits: float `[B, K]`.
+      teacher_logits: float `[B, K]`.
+      temperature: `T > 0`; an array is not checked, since it may be traced.
+
+    Returns:
+      `[B]`, in nats times `T^2`, at least float32.
+
+    Raises:
+      ValueError: if the shapes differ or the temperature is not positive.
+
+    See "Distilling the Knowledge in a Neural Network" by Hinton et al., 2015
+    (https://arxiv.org/abs/1503.02531).
+    """
+    check_rank("student_logits", student_logits, 2)
+    check_same_shape(student_logits=student_logits, teacher_logits=teacher_logits)
+    if isinstance(temperature, int | float):
+        check_positive("temperature", temperature)
+    student = jax.nn.log_softmax(at_least_float32(student_logits) / temperature)
+    teacher = jax.nn.log_softmax(at_least_float32(teacher_logits) / temperature)
+    divergence = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+    return temperature**2 * divergence
