@@ -74,20 +74,15 @@ def view_density(
     if mode == "official":
         return _official_bins(density, directions, bins)
     index = _bin_index(directions, density.shape[1:], bins, coordinates)
-    # One row of the batch for each entry of the map: what is scattered (and, in the gradient,
-    # gathered) is contiguous, and all examples share one index.
-    rows = density.reshape(density.shape[0], -1).T
-    empty = jnp.zeros((bins, rows.shape[1]), rows.dtype)
-    views = [empty.at[view].add(rows, mode="promise_in_bounds") for view in index]
-    return jnp.stack(views).transpose(2, 0, 1)
+    return _bin_sums(density.reshape(density.shape[0], -1), index, bins)
 
 
 def view_densities(
     student: Array, teacher: Array, directions: Array, **options: Any
 ) -> tuple[Array, Array]:
-    """Returns `view_density` of both maps, in one pass where their shapes are equal.
+    """Returns `view_density` of both maps, sum-pooled to the smaller size of the two.
 
-    Maps of different size are sum-pooled to the smaller; `options` are those of `view_density`.
+    The arguments are those of `view_density`.
 
     Raises:
       ValueError: if batch or channels differ, as for `view_density`.
@@ -99,14 +94,12 @@ def view_densities(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} must have one "
             "batch size and one number of channels (adapter='conv1x1' gives the student a head)"
         )
-    if student.shape != teacher.shape:
-        smaller = min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2])
-        both = [view_density(x, directions, spatial=smaller, **options) for x in (student, teacher)]
-        return both[0], both[1]
-    dtype = jnp.promote_types(student.dtype, teacher.dtype)
-    stacked = jnp.concatenate([student.astype(dtype), teacher.astype(dtype)])
-    density = view_density(stacked, directions, **options)
-    return density[: student.shape[0]], density[student.shape[0] :]
+    smaller = min(student.shape[1], teacher.shape[1]), min(student.shape[2], teacher.shape[2])
+    options = {**options, "spatial": options.get("spatial") or smaller}
+    return (
+        view_density(student, directions, **options),
+        view_density(teacher, directions, **options),
+    )
 
 
 def sliced_wasserstein(
@@ -155,10 +148,24 @@ def _density(features: Array) -> Array:
     return energy / jnp.maximum(jnp.sum(energy, axis=(1, 2, 3), keepdims=True), FLOOR)
 
 
-def _bin_index(
-    directions: Array, shape: tuple[int, ...], bins: int, coordinates: str
-) -> list[Array]:
-    """Returns the bin of every entry of a `[H, W, C]` map for each direction, int32 `[H*W*C]`."""
+def _bin_sums(entries: Array, index: Array, bins: int) -> Array:
+    """Returns the sums `[B, V, bins]` of the entries `[B, N]` that each view puts in one bin.
+
+    One row of the batch for each entry: what is scattered (and, in the gradient, gathered) is
+    contiguous, and all examples share one index.
+    """
+    # Without the barriers XLA computes an entry or an index anew wherever it is read.
+    rows, index = jax.lax.optimization_barrier((entries.T, index))
+    empty = jnp.zeros((bins, rows.shape[1]), rows.dtype)
+
+    def view(_: None, place: Array) -> tuple[None, Array]:
+        return None, empty.at[place].add(rows, mode="promise_in_bounds")
+
+    return jax.lax.scan(view, None, index)[1].transpose(2, 0, 1)
+
+
+def _bin_index(directions: Array, shape: tuple[int, ...], bins: int, coordinates: str) -> Array:
+    """Returns the bin of every entry of a `[H, W, C]` map for each direction, int32 `[V, H*W*C]`."""
     height, width, channels = shape
     # In float32 about one entry in ten thousand would fall on the wrong side of an edge.
     with jax.enable_x64(True):
@@ -177,7 +184,7 @@ def _bin_index(
         ]
         position = projection * bins / jnp.maximum(extent, FLOOR)[:, None, None, None]
         index = jnp.minimum(position.astype(jnp.int32), np.int32(bins - 1))
-    return [index[view].reshape(-1) for view in range(directions.shape[0])]
+    return index.reshape(directions.shape[0], -1)
 
 
 def _official_bins(density: Array, directions: Array, bins: int) -> Array:
