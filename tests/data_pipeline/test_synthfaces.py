@@ -203,3 +203,38 @@ def test_poses_and_mouths_are_carried_over_alone():
     posed, voiced = with_pose_of(first, second)[2], with_mouth_of(first, second)[2]
     assert (posed.yaw, posed.scale, posed.smile) == (second[2].yaw, second[2].scale, first[2].smile)
     assert (voiced.mouth_open, voiced.yaw) == (second[2].mouth_open, first[2].yaw)
+
+
+@pytest.mark.parametrize("kind", plan.KINDS)
+def test_swaps_bring_another_face_and_reenactments_keep_it(kind):
+    target, sources = performance(2), [performance(90), performance(91)]
+    sources[1].states, sources[1].scene = sources[0].states, sources[0].scene
+    first, second = (
+        forgeries.forge(kind, target, source, np.random.default_rng(0)).frames for source in sources
+    )
+    assert (first == second).all() == (kind in ("expression", "mouth"))
+
+
+def test_a_swapped_face_takes_on_the_colour_of_the_target():
+    pale, dark = (performance(index) for index in (2, 2))
+    dark.person = replace(
+        dark.person, appearance=replace(dark.person.appearance, skin=(95.0, 62.0, 48.0))
+    )
+    pale.person = replace(
+        pale.person, appearance=replace(pale.person.appearance, skin=(236.0, 196.0, 172.0))
+    )
+    for kind in ("autoencoder", "graphics", "occlusion"):
+        made = forgeries.forge(kind, pale, dark, np.random.default_rng(0))
+        inside = cv2.erode(made.masks[0], np.ones((9, 9))) > 0
+        shift = made.frames[0][inside].mean(axis=0) - pale.frames[0][inside].mean(axis=0)
+        assert np.abs(shift).max() < 25
+
+
+def test_the_lens_blurs_the_whole_frame():
+    person, scene = performance(1).person, performance(1).scene
+    sharp, soft = (
+        detail(render.Renderer(person, replace(scene, blur=blur), 48).frame(STILL))
+        for blur in (0.3, 1.2)
+    )
+    for part in (np.s_[:20, :10], np.s_[16:32, 16:32]):
+        assert soft[part].mean() < 0.7 * sharp[part].mean()

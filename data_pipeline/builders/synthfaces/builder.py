@@ -52,7 +52,7 @@ class SynthFaces(FaceDataset, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "synthfaces"
-    VERSION = tfds.core.Version("0.1.0")
+    VERSION = tfds.core.Version("1.0.0")
     CONFIG = SynthFacesConfig
 
     def __init__(self, *, config: SynthFacesConfig | None = None, **arguments: Any):

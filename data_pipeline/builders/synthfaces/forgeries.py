@@ -14,13 +14,14 @@ import numpy as np
 
 from data_pipeline.builders.synthfaces import motion, render
 from data_pipeline.builders.synthfaces.canvas import soft
-from data_pipeline.builders.synthfaces.identity import swapped
+from data_pipeline.builders.synthfaces.face import Head
+from data_pipeline.builders.synthfaces.identity import Scene, swapped
 from data_pipeline.builders.synthfaces.motion import State
 from data_pipeline.builders.synthfaces.performance import Performance
 from data_pipeline.builders.synthfaces.render import Renderer
 
 REFERENCE_SIZE = 64
-"""Widths of borders below are in pixels of a frame of this size."""
+"""Widths of soft borders are given in pixels of a frame of this size."""
 
 
 class Forged(NamedTuple):
@@ -134,9 +135,7 @@ def _region(kind: str, target: Performance, rng: np.random.Generator) -> np.ndar
     return soft(np.minimum((1.0 - oval) * width, head.inside - 0.02), grid.unit)
 
 
-def _polygon(
-    head: "render.face.Head", rng: np.random.Generator, oval: tuple[float, float, float]
-) -> np.ndarray:
+def _polygon(head: Head, rng: np.random.Generator, oval: tuple[float, float, float]) -> np.ndarray:
     """Returns a polygon of a dozen irregular corners near an oval (middle, width, height), `[H, W]`."""
     middle, width, height = oval
     angles = np.sort(np.linspace(0, 2 * np.pi, 12, endpoint=False) + rng.uniform(-0.15, 0.15, 12))
@@ -194,7 +193,7 @@ def _generated(
     return results
 
 
-def _louder(target: Performance, factor: float) -> "render.Scene":
+def _louder(target: Performance, factor: float) -> Scene:
     """Returns the target's scene with a camera whose noise is `factor` times as strong."""
     scene = target.scene
     return replace(
