@@ -30,7 +30,7 @@ class SynthFacesConfig(tfds.core.BuilderConfig):
     identities: int = 240
     clips_per_identity: int = 2
     frames_per_clip: int = 4
-    clip_length: int = 10
+    clip_length: int = 8
 
     def size(self) -> Size:
         """Returns the checked size; raises ValueError where a number does not fit."""

@@ -57,9 +57,9 @@ def _smooth_noise(
     return 1.5 * cv2.resize(values, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def grid(size: int, extent: float) -> Grid:
-    """Returns the square grid from -extent to extent at twice the resolution of a `size` pixel frame."""
-    count = 2 * round(size * extent)
+def grid(size: int, extent: float, fineness: int = 2) -> Grid:
+    """Returns the square grid from -extent to extent, `fineness` points to a pixel of the frame."""
+    count = fineness * round(size * extent)
     axis = (np.arange(count, dtype=np.float32) + 0.5) * (2 * extent / count) - extent
     x, y = np.meshgrid(axis, axis)
     return Grid(x, y, count / (2 * extent))

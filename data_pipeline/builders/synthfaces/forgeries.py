@@ -90,7 +90,7 @@ def forge(kind: str, target: Performance, source: Performance, rng: np.random.Ge
 def _swap(target: Performance, source: Performance) -> tuple[Renderer, list[State]]:
     """The source's face acts as the target does, in the target's light."""
     person = swapped(target.person, source.person)
-    return Renderer(person, target.scene, target.size), target.states
+    return Renderer(person, target.scene, target.size, around=target.renderer), target.states
 
 
 def _swap_relit(target: Performance, source: Performance) -> tuple[Renderer, list[State]]:
@@ -98,7 +98,8 @@ def _swap_relit(target: Performance, source: Performance) -> tuple[Renderer, lis
     light = np.array(target.scene.light) + np.array(source.scene.light)
     x, y, z = (light / np.linalg.norm(light)).tolist()
     person = swapped(target.person, source.person)
-    return Renderer(person, replace(target.scene, light=(x, y, z)), target.size), target.states
+    scene = replace(target.scene, light=(x, y, z))
+    return Renderer(person, scene, target.size, around=target.renderer), target.states
 
 
 def _reenact(target: Performance, source: Performance) -> tuple[Renderer, list[State]]:

@@ -19,12 +19,22 @@ class Renderer:
     Frames are drawn at twice their size and averaged down.
     """
 
-    def __init__(self, person: Identity, scene: Scene, size: int):
+    _backdrop: np.ndarray
+    _hand: np.ndarray | None
+
+    def __init__(
+        self, person: Identity, scene: Scene, size: int, *, around: "Renderer | None" = None
+    ):
+        """Draws what does not move, or takes all but the head from the renderer `around` it."""
         self.person, self.scene, self.size = person, scene, size
         self.head = face.build(person, scene, size)
-        self._grid = canvas.grid(size, 1.0)
-        self._backdrop = backdrop.place(person, scene, self._grid)
-        self._hand = backdrop.hand(person, scene, self._grid) if scene.hand else None
+        self._warp = cv2.merge(list(self.head.warp))
+        self._coarse, self._grid = canvas.grid(size, 1.0, fineness=1), canvas.grid(size, 1.0)
+        if around is not None:
+            self._backdrop, self._hand = around._backdrop, around._hand
+        else:
+            self._backdrop = backdrop.place(person, scene, self._grid)
+            self._hand = backdrop.hand(person, scene, self._grid) if scene.hand else None
 
     def frame(self, state: State) -> np.ndarray:
         """Returns the frame of a state, float32 `[S, S, 3]` in grey levels, without sensor noise."""
@@ -35,7 +45,7 @@ class Renderer:
             hand = _shifted(self._hand, state, HAND_SHARE * self._grid.unit)
             image = image * (1.0 - hand[3]) + hand[:3]
         image *= self.scene.exposure * canvas.planes(self.scene.tint)
-        image = cv2.resize(cv2.merge(image), (self.size,) * 2, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(cv2.merge(list(image)), (self.size,) * 2, interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(image, (0, 0), self.scene.blur)
 
     def moved(self, layer: np.ndarray, state: State) -> np.ndarray:
@@ -56,17 +66,22 @@ class Renderer:
     def _move(self, layers: np.ndarray, state: State) -> np.ndarray:
         """Returns layers of the flat picture turned, shifted and scaled to a state, `[n, 2S, 2S]`.
 
-        The head turns by parallax: a point moves by its height above the outline.
+        The head turns by parallax: a point moves by its height above the outline. Positions are smooth,
+        so they are found for every other pixel and interpolated.
         """
-        grid, unit = self._grid, self.head.grid.unit
+        coarse, unit = self._coarse, self.head.grid.unit
         cosine, sine = math.cos(state.roll) / state.scale, math.sin(state.roll) / state.scale
-        x = cosine * (grid.x - state.x) + sine * (grid.y - state.y)
-        y = cosine * (grid.y - state.y) - sine * (grid.x - state.x)
+        x = cosine * (coarse.x - state.x) + sine * (coarse.y - state.y)
+        y = cosine * (coarse.y - state.y) - sine * (coarse.x - state.x)
         offset = canvas.EXTENT * unit - 0.5
-        height, jaw, brows = _remap(self.head.warp, x * unit + offset, y * unit + offset)
+        warp = cv2.remap(self._warp, x * unit + offset, y * unit + offset, cv2.INTER_LINEAR)
+        height, jaw, brows = cv2.split(warp)
         x = x - state.yaw * height
         y = y - state.pitch * height - 0.5 * state.mouth_open * jaw + state.brow * brows
-        return _remap(layers, x * unit + offset, y * unit + offset)
+        columns = cv2.resize(x * unit + offset, self._grid.x.shape)
+        rows = cv2.resize(y * unit + offset, self._grid.x.shape)
+        moved = cv2.remap(cv2.merge(list(layers)), columns, rows, cv2.INTER_LINEAR)
+        return np.stack(cv2.split(moved))
 
 
 def record(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -79,10 +94,6 @@ def record(image: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndar
     noise = cv2.merge((draws[1:] + draws[0]) * math.sqrt(0.5))
     deviation = np.sqrt(scene.read_noise**2 + scene.shot_noise * np.clip(image, 0.0, 255.0))
     return np.clip(np.rint(image + deviation * noise), 0, 255).astype(np.uint8)
-
-
-def _remap(layers: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.stack([cv2.remap(layer, x, y, cv2.INTER_LINEAR) for layer in layers])
 
 
 def _shifted(layers: np.ndarray, state: State, pixels: float) -> np.ndarray:
