@@ -50,14 +50,17 @@ def make_augment(
     """
 
     def draw(epoch: Array, index: Array, room: int) -> tuple[Array, Array]:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), epoch), index)
-        flip_key, crop_key = jax.random.split(key)
-        place = jax.random.randint(crop_key, (2,), 0, room + 1)
-        return jax.random.bernoulli(flip_key), place
+        """Returns whether to mirror `[B]` and the crop's corner `[B, 2]`."""
+        key = jax.random.fold_in(jax.random.key(seed), epoch)
+        # a folded key is two random words already; drawing from it again would only cost compilation
+        words = jax.random.key_data(jax.vmap(partial(jax.random.fold_in, key))(index))
+        places = ((words & 0xFFFF) * (room + 1)) >> 16
+        return (words[:, 0] >> 31).astype(bool), places.astype(jnp.int32)
 
     def transform(image: Array, mirrored: Array, place: Array) -> Array:
         if random_crop:
-            image = jax.lax.dynamic_slice(image, (place[0], place[1], 0), (size, size, 3))
+            corner = (place[0], place[1], jnp.zeros((), place.dtype))
+            image = jax.lax.dynamic_slice(image, corner, (size, size, 3))
         if flip:
             image = jnp.where(mirrored, image[:, ::-1], image)
         return image
@@ -65,7 +68,7 @@ def make_augment(
     def augment(images: Images, index: Array, epoch: Array) -> Images:
         stored = next(iter(images.values())).shape[1]
         check_crop(stored, size)
-        mirrored, places = jax.vmap(partial(draw, epoch, room=stored - size))(index)
+        mirrored, places = draw(epoch, index, stored - size)
         prepared = images if random_crop else {q: center_crop(x, size) for q, x in images.items()}
         return {
             quality: to_float(jax.vmap(transform)(image, mirrored, places))

@@ -1,21 +1,34 @@
 """Strict by default: four virtual CPU devices, no implicit rank promotion, warnings are errors."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=4",
+        # tiny networks take longer to compile than to run
+        "--xla_backend_optimization_level=0",
+    ]
 )
 
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-from pathlib import Path
-
-import numpy as np
-import pytest
-
+# equal programs of different tests are compiled once; nothing outlives the session
+_compiled = tempfile.mkdtemp(prefix="kdjax-tests-")
+atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", _compiled)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 TINY_SIZE = 32
 TINY_COUNTS = {"train": 48, "validation": 16, "test": 20}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kdjax.types import PyTree
@@ -47,9 +48,11 @@ def compile_step(
 
 
 def replicate(tree: PyTree, devices: int) -> PyTree:
-    """Returns the tree with one copy a device on a new leading axis; unchanged on one device."""
+    """Returns a copy of the tree, safe to donate; on several devices one a device on a new leading axis."""
     if devices == 1:
-        return jax.tree.map(jax.numpy.asarray, tree)
+        return jax.tree.map(jnp.array, tree)
+    if not jax.tree.leaves(tree):
+        return tree
     copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
     return jax.pmap(lambda x: x, devices=jax.local_devices()[:devices])(copies)
 

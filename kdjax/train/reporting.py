@@ -1,18 +1,24 @@
-"""The report of runs, with samples taken from the data set they were evaluated on."""
+"""The report of runs, with samples and spectra from the data set they were evaluated on."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipeline.loader import open_dataset, read_examples, read_labels
+import numpy as np
+
+import configs
+from data_pipeline.loader import Dataset, open_dataset, read_examples, read_labels
 from kdjax.checks import UserError
 from kdjax.evaluate.report import write_report
 from kdjax.evaluate.samples import Sample, pick_samples
+from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
 from kdjax.train import checkpoint
 
+SPECTRUM_IMAGES = 64
+"""Images of each class whose spectra are averaged; more change the picture no more."""
 
-def collect_samples(run: Path, split: str) -> list[Sample]:
-    """Returns a few reals and fakes of every kind from the split of a run's data set."""
-    dataset = open_dataset(checkpoint.read_config(run).data.path)
+
+def collect_samples(dataset: Dataset, split: str) -> list[Sample]:
+    """Returns a few reals and fakes of every kind from a split."""
     labels = read_labels(dataset, split)
     picked = pick_samples(labels["label"], labels["forgery"])
     return [
@@ -27,12 +33,34 @@ def collect_samples(run: Path, split: str) -> list[Sample]:
     ]
 
 
+def measure_spectrum(dataset: Dataset, split: str) -> SpectrumDifference:
+    """Returns what compression takes from the spectrum of real and of fake images."""
+    labels = read_labels(dataset, split)["label"]
+    chosen = np.concatenate([np.flatnonzero(labels == kind)[:SPECTRUM_IMAGES] for kind in (0, 1)])
+    examples = read_examples(dataset, split, chosen.tolist())
+    return spectrum_difference(
+        {
+            "image": {quality: example["image"][quality][None] for quality in ("raw", "c40")},
+            "label": example["label"][None],
+        }
+        for example in examples
+    )
+
+
 def report(runs: Sequence[Path], output: Path, *, split: str = "test") -> Path:
-    """Writes the HTML report of some runs; without their data set it has no samples."""
-    samples = None
-    if runs:
-        try:
-            samples = collect_samples(runs[0], split)
-        except UserError:
-            samples = None
-    return write_report(runs, output, split=split, samples=samples)
+    """Writes the HTML report of some runs; when their data set is gone, without samples of it."""
+    samples: Sequence[Sample] = ()
+    spectrum = None
+    try:
+        dataset = open_dataset(checkpoint.read_config(runs[0]).data.path)
+        samples, spectrum = collect_samples(dataset, split), measure_spectrum(dataset, split)
+    except UserError as error:
+        print(f"the report has no samples: {error}", flush=True)
+    return write_report(
+        runs,
+        output,
+        split=split,
+        samples=samples,
+        spectrum=spectrum,
+        defaults=lambda spec: configs.to_json(configs.load(spec)),
+    )

@@ -57,9 +57,10 @@ def create_state(
     """
     student_key, method_key = jax.random.split(rng)
     images = next(iter(example["image"].values()))
-    variables = jax.jit(lambda key, x: student.module.init(key, x, train=False))(
-        student_key, images[:1]
-    )
+    variables = jax.jit(
+        lambda key, x: student.module.init(key, x, train=False),
+        compiler_options=_initialization_options(),
+    )(student_key, images[:1])
     heads, aux = method.init(method_key, example)
     params = {"student": variables["params"], **heads}
     numbers = {**method.hyper, **hyper}
@@ -74,6 +75,11 @@ def create_state(
         best_step=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
     )
+
+
+def _initialization_options() -> dict[str, int]:
+    # LLVM spends seconds on every parameter's random draw, which runs only once
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
 def student_variables(state: TrainState) -> PyTree:

@@ -1,0 +1,279 @@
+"""ADD: frequency attention and multi-view attention from a teacher on raw images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kdjax import losses
+from kdjax.checks import check_choice, check_positive
+from kdjax.methods import base
+from kdjax.methods.base import Inputs, Method, Network, Rest, Terms
+from kdjax.models.layers import Conv
+from kdjax.types import Array, Batch, Features, Images, Metrics, PyTree
+
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+ADAPTERS = ("none", "conv1x1")
+
+
+class _Settings(NamedTuple):
+    """The parts of ADD's configuration that decide what is compiled."""
+
+    frequency_layers: tuple[float, ...]
+    view_layers: tuple[float, ...]
+    views: int
+    scale: str
+    coordinates: str
+    cost: str
+    both_directions: bool
+    relative_margin: bool
+    mode: str
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that any of the two losses looks at."""
+        weights = zip(STAGES, self.frequency_layers, self.view_layers, strict=True)
+        return tuple(stage for stage, frequency, view in weights if frequency or view)
+
+
+def add(
+    student: Network,
+    teachers: Sequence[Network],
+    *,
+    qualities: Sequence[str],
+    teacher_quality: str,
+    frequency_weight: float,
+    view_weight: float,
+    frequency_layers: Sequence[float],
+    view_layers: Sequence[float],
+    frequency_gamma: float,
+    view_gamma: float,
+    view_eta: float,
+    margin: float,
+    views: int,
+    adapter: str,
+    scale: str,
+    coordinates: str,
+    cost: str,
+    both_directions: bool,
+    relative_margin: bool,
+    mode: str,
+) -> Method:
+    """Attention-based deepfake detection distiller, over one or more teachers.
+
+    `L = CE + alpha sum_l a_l FR_l + beta sum_l b_l MV_l` (Eq. 10), averaged over the teachers; `FR` is
+    `losses.frequency_attention`, `MV` is `losses.multi_view`.
+
+    See "ADD: Frequency Attention and Multi-View based Knowledge Distillation to Detect Low-Quality Compressed
+    Deepfake Images" by Le and Woo, AAAI 2022 (https://arxiv.org/abs/2112.03553).
+
+    Args:
+      student: the network to train.
+      teachers: frozen networks; they see `teacher_quality`.
+      qualities: the qualities the student sees; each is matched with the teachers' maps.
+      teacher_quality: what the teachers see, pixel-aligned and with the same augmentation.
+      frequency_weight: `alpha`.
+      view_weight: `beta`.
+      frequency_layers: `a_l` of the four stages; a stage of weight 0 costs nothing.
+      view_layers: `b_l` of the four stages.
+      frequency_gamma: `gamma_FR` of Eq. 3.
+      view_gamma: `gamma_MV` of Eq. 9.
+      view_eta: `eta_MV` of Eq. 9.
+      margin: `Delta` of Eq. 9.
+      views: number of random directions a step.
+      adapter: `conv1x1` puts a trained 1 x 1 convolution on student maps of another width; `none` refuses them.
+      scale: `sum`, or `channel` to divide the frequency loss by the number of channels.
+      coordinates: of the views: `index`, or `normalized` to [0, 1] an axis.
+      cost: of the views: `squared`, or `transport` on the cumulative sums.
+      both_directions: whether the contrast also runs from teacher to student.
+      relative_margin: whether `margin` is relative to `sum v_T^2`.
+      mode: `paper`, or `official` for the published code's arithmetic.
+
+    Returns:
+      The method, with the terms `cross_entropy`, `frequency_attention` and `multi_view`.
+
+    Raises:
+      ValueError: without teachers, for a setting out of range, or for maps that do not match.
+    """
+    base.check_teachers("add", teachers)
+    base.check_weights(
+        frequency_weight=frequency_weight,
+        view_weight=view_weight,
+        frequency_gamma=frequency_gamma,
+        view_gamma=view_gamma,
+        view_eta=view_eta,
+        margin=margin,
+    )
+    check_positive("method.views", views)
+    check_choice("method.adapter", adapter, ADAPTERS)
+    settings = _Settings(
+        _layer_weights("frequency_layers", frequency_layers),
+        _layer_weights("view_layers", view_layers),
+        views,
+        scale,
+        coordinates,
+        cost,
+        both_directions,
+        relative_margin,
+        mode,
+    )
+    _check_variants(settings)
+
+    def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
+        shapes = [_feature_shapes(network, example) for network in (student, *teachers)]
+        adapters = [
+            _init_adapters(jax.random.fold_in(rng, number), shapes[0], other, adapter, settings)
+            for number, other in enumerate(shapes[1:])
+        ]
+        heads = {str(number): found for number, found in enumerate(adapters) if found}
+        return ({"heads": heads} if heads else {}), ()
+
+    def targets(variables: Sequence[PyTree], images: Images) -> PyTree:
+        found = []
+        for teacher, weights in zip(teachers, variables, strict=True):
+            features = base.apply_teacher(teacher, weights, images[teacher_quality]).features
+            found.append({stage: features[stage] for stage in settings.stages})
+        return found
+
+    def terms(params: dict[str, PyTree], inputs: Inputs) -> tuple[Terms, Rest]:
+        hyper, count = inputs.hyper, len(qualities)
+        outputs, model_state = base.apply_student(student, params, inputs, qualities)
+        cross_entropy, metrics = base.classification(outputs, inputs, count)
+        heads = params.get("heads", {})
+        parts = [
+            _distillation(features, target, heads.get(str(number), {}), inputs, settings)
+            for features in base.split_qualities(outputs.features, count)
+            for number, target in enumerate(inputs.targets)
+        ]
+        mean: Metrics = jax.tree.map(lambda *values: sum(values) / len(parts), *parts)
+        # the warm-up of a pretrained student runs without the frequency loss
+        frequency = hyper["frequency_weight"] * mean["frequency_attention"]
+        frequency *= hyper["backbone_trains"]
+        view = hyper["view_weight"] * mean["multi_view"]
+        values = {
+            "cross_entropy": cross_entropy,
+            "frequency_attention": frequency,
+            "multi_view": view,
+        }
+        return values, (model_state, inputs.aux, {**metrics, **mean})
+
+    return Method(
+        init=init,
+        targets=targets,
+        terms=terms,
+        grads=base.one_pass(terms),
+        hyper={
+            "frequency_weight": frequency_weight,
+            "view_weight": view_weight,
+            "frequency_gamma": frequency_gamma,
+            "view_gamma": view_gamma,
+            "view_eta": view_eta,
+            "margin": margin,
+        },
+        term_names=("cross_entropy", "frequency_attention", "multi_view"),
+    )
+
+
+def _distillation(
+    features: Features, target: Features, heads: PyTree, inputs: Inputs, settings: _Settings
+) -> Metrics:
+    """Returns both losses of one teacher, summed over the stages, and the share of closed hinges."""
+    hyper, mask, axis_name = inputs.hyper, inputs.batch["mask"], inputs.axis_name
+    frequency, view = jnp.zeros(()), jnp.zeros(())
+    closed = []
+    for number, stage in enumerate(STAGES):
+        if stage not in settings.stages:
+            continue
+        own, other = features[stage], target[stage]
+        if stage in heads:
+            own = Conv(other.shape[-1], 1).apply({"params": heads[stage]}, own)
+        if weight := settings.frequency_layers[number]:
+            distances = losses.frequency_attention(
+                own,
+                other,
+                gamma=hyper["frequency_gamma"],
+                scale=settings.scale,
+                mode=settings.mode,
+            )
+            frequency += weight * losses.masked_mean(distances, mask, axis_name)
+        if weight := settings.view_layers[number]:
+            # one draw of directions and partners a stage; the same whatever the device
+            keys = jax.random.split(jax.random.fold_in(inputs.rng, number))
+            densities = losses.view_densities(
+                own,
+                other,
+                losses.directions(keys[0], settings.views),
+                coordinates=settings.coordinates,
+                mode=settings.mode,
+            )
+            value, share = losses.multi_view_and_closed(
+                *densities,
+                inputs.batch["label"],
+                keys[1],
+                gamma=hyper["view_gamma"],
+                eta=hyper["view_eta"],
+                margin=hyper["margin"],
+                cost=settings.cost,
+                both_directions=settings.both_directions,
+                relative_margin=settings.relative_margin,
+                mask=mask,
+                axis_name=axis_name,
+                mode=settings.mode,
+            )
+            view += weight * value
+            closed.append(share)
+    share = jnp.mean(jnp.stack(closed)) if closed else jnp.zeros(())
+    return {"frequency_attention": frequency, "multi_view": view, "closed_hinges": share}
+
+
+def _layer_weights(name: str, weights: Sequence[float]) -> tuple[float, ...]:
+    """Returns the weights of the four stages; ValueError for another number or a negative one."""
+    if len(weights) != len(STAGES) or min(weights) < 0:
+        raise ValueError(f"method.{name}={tuple(weights)} must be four weights of at least 0")
+    return tuple(map(float, weights))
+
+
+def _check_variants(settings: _Settings) -> None:
+    """Raises ValueError for a variant that does not exist, naming its config key."""
+    check_choice("method.scale", settings.scale, ("sum", "channel"))
+    check_choice("method.coordinates", settings.coordinates, ("index", "normalized"))
+    check_choice("method.cost", settings.cost, ("squared", "transport"))
+    check_choice("method.mode", settings.mode, ("paper", "official"))
+
+
+def _feature_shapes(network: Network, example: Batch) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a network's maps for an example, without computing anything."""
+    image = next(iter(example["image"].values()))[:1]
+    outputs, _ = jax.eval_shape(
+        lambda x: network.module.init_with_output(jax.random.key(0), x, train=False), image
+    )
+    return {stage: outputs.features[stage].shape for stage in STAGES}
+
+
+def _init_adapters(
+    rng: Array,
+    own: dict[str, tuple[int, ...]],
+    other: dict[str, tuple[int, ...]],
+    adapter: str,
+    settings: _Settings,
+) -> dict[str, PyTree]:
+    """Returns a 1 x 1 convolution for each stage in use whose widths differ.
+
+    Raises:
+      ValueError: when there is such a stage and `adapter` is `none`.
+    """
+    heads = {}
+    for number, stage in enumerate(STAGES):
+        if stage not in settings.stages or own[stage][-1] == other[stage][-1]:
+            continue
+        if adapter == "none":
+            raise ValueError(
+                f"{stage} has {own[stage][-1]} channels in the student and {other[stage][-1]} in "
+                "the teacher; set method.adapter=conv1x1 or choose networks of equal width"
+            )
+        variables = Conv(other[stage][-1], 1).init(
+            jax.random.fold_in(rng, number), jnp.zeros((1, 1, 1, own[stage][-1]))
+        )
+        heads[stage] = variables["params"]
+    return heads

@@ -1,0 +1,99 @@
+"""Configurations: closed keys, one place for every default, the same after a trip through JSON."""
+
+import json
+
+import pytest
+
+import configs
+from kdjax import methods
+from kdjax.checks import UserError
+
+
+@pytest.mark.parametrize("name", configs.NAMES)
+def test_every_configuration_loads_and_survives_json(name):
+    config = configs.load(f"{name}:resnet18_thin")
+    assert config.student.network == "resnet18_thin"
+    assert config.method.name == name
+    again = configs.from_json(json.loads(json.dumps(configs.to_json(config))))
+    assert again == config
+
+
+def test_every_method_has_a_configuration():
+    assert set(configs.NAMES) == set(methods.names())
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("optimizer.learning_rate", "1e-4", 1e-4),
+        ("optimizer.learning_rate", "1", 1.0),
+        ("data.batch_size", "16", 16),
+        ("data.flip", "false", False),
+        ("teacher.runs", "a,b", ("a", "b")),
+        ("teacher.runs", "", ()),
+        ("method.view_layers", "0,1,2,3", (0.0, 1.0, 2.0, 3.0)),
+        ("student.network", "resnet50", "resnet50"),
+    ],
+)
+def test_override_takes_the_type_of_the_default(key, text, expected):
+    config = configs.load("add", {key: text})
+    value = dict(configs.flatten(config))[key]
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("optimizer.learning_rat", "1", "did you mean 'optimizer.learning_rate'"),
+        ("data.batch_size", "1.5", "must be of type int"),
+        ("data.batch_size", "many", "must be of type int"),
+        ("data.batch_size", "True", "must be of type int"),
+        ("data.flip", "perhaps", "must be of type bool"),
+        ("optimizer.learning_rate", "__import__('os')", "must be of type float"),
+        ("method.view_layers", "0,x", "must be of type float"),
+        ("method.name", "kd", "start from --config=kd"),
+        ("optimizer", "adam", "unknown configuration key"),
+    ],
+)
+def test_wrong_override_is_refused_in_one_line(key, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        configs.load("add", {key: text})
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_configuration_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'supervised'"):
+        configs.load("supervized")
+
+
+def test_key_of_another_version_is_refused_when_read_back():
+    values = configs.to_json(configs.load("kd"))
+    values["data"]["colour"] = "red"
+    with pytest.raises(UserError, match=r"unknown configuration key 'data\.colour'"):
+        configs.from_json(values)
+
+
+def test_own_program_is_a_configuration(tmp_path):
+    program = tmp_path / "mine.py"
+    program.write_text(
+        "from configs import add\n"
+        "def get_config(network):\n"
+        "    config = add.get_config(network)\n"
+        "    config.optimizer.learning_rate = 0.5\n"
+        "    return config\n"
+    )
+    config = configs.load(f"{program}:resnet34_thin")
+    assert config.optimizer.learning_rate == 0.5
+    assert config.student.network == "resnet34_thin"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("x = 1\n", "does not define get_config"), ("1 / 0\n", "fails when it is imported")],
+)
+def test_broken_program_is_one_line(tmp_path, text, message):
+    program = tmp_path / "mine.py"
+    program.write_text(text)
+    with pytest.raises(UserError, match=message):
+        configs.load(str(program))

@@ -1,0 +1,184 @@
+"""Every method on one tiny network, as the common suite runs it."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flax import linen as nn
+
+from data_pipeline.augment import make_augment
+from kdjax import methods
+from kdjax.methods import Network
+from kdjax.train import optim, parallel
+from kdjax.train.setup import GROUPS
+from kdjax.train.state import create_state
+from kdjax.train.step import StepParts, make_train_step
+from kdjax.types import Outputs
+
+SIZE = 32
+STORED = 36
+BATCH = 8
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "supervised": {},
+    "kd": {"temperature": 4.0, "cross_entropy_weight": 0.1, "kd_weight": 0.9},
+    "add": {
+        "frequency_weight": 1.0,
+        "view_weight": 16.0,
+        "frequency_layers": (0.0, 1.0, 2.0, 0.25),
+        "view_layers": (0.0, 0.5, 2.5, 2.0),
+        "frequency_gamma": 1.0,
+        "view_gamma": 100.0,
+        "view_eta": 50.0,
+        "margin": 0.012,
+        "views": 4,
+        "adapter": "none",
+        "scale": "sum",
+        "coordinates": "index",
+        "cost": "squared",
+        "both_directions": False,
+        "relative_margin": False,
+        "mode": "paper",
+    },
+}
+
+
+class TinyNetwork(nn.Module):
+    """One strided convolution a stage: all that a method looks at, and quick to compile."""
+
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        double = jnp.promote_types(self.dtype, jnp.float32)
+        x, features = images.astype(self.dtype), {}
+        for stage in range(1, 5):
+            x = nn.Conv(4 * stage, (3, 3), (2, 2), dtype=self.dtype, param_dtype=double)(x)
+            x = nn.BatchNorm(
+                not train, dtype=self.dtype, param_dtype=double, axis_name=self.axis_name
+            )(x)
+            # smooth: where a unit of a rectifier sits on its kink, rounding decides the gradient
+            x = nn.softplus(x)
+            features[f"stage{stage}"] = x
+        features["pooled"] = jnp.mean(x.astype(double), axis=(1, 2))
+        head = nn.Dense(2, dtype=double, param_dtype=double, name="classifier")
+        return Outputs(head(features["pooled"]), features)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bench:
+    """One method, built, with a batch to train on."""
+
+    name: str
+    method: methods.Method
+    parts: StepParts
+    state: Any
+    teachers: Any
+    batch: Any
+    axis_name: str | None
+    devices: int
+
+    @functools.cache  # noqa: B019 benches live as long as the session
+    def compiled(self):
+        return parallel.compile_step(
+            make_train_step(self.parts, self.axis_name), self.devices, donate=True
+        )
+
+    def run(self, steps):
+        """Returns the state after some steps, on one device's copy."""
+        step = self.compiled()
+        state = parallel.replicate(self.state, self.devices)
+        teachers = parallel.replicate(self.teachers, self.devices)
+        for number in range(steps):
+            state, _ = step(state, teachers, parallel.shard(self.batch(number), self.devices))
+        return jax.device_get(parallel.unreplicate(state, self.devices))
+
+
+def make_batch(number):
+    rng = np.random.default_rng(100 + number)
+    label = rng.permutation(np.arange(BATCH) % 2).astype(np.int32)
+    raw = rng.integers(0, 256, (BATCH, STORED, STORED, 3))
+    images = {
+        quality: (raw // divisor * divisor).clip(0, 255).astype(np.uint8)
+        for quality, divisor in (("raw", 1), ("c23", 16), ("c40", 64))
+    }
+    ids = np.arange(BATCH, dtype=np.int32) + BATCH * number
+    return {
+        "image": images,
+        "label": label,
+        "forgery": label,
+        "video": ids,
+        "identity": ids,
+        "frame": ids,
+        "index": ids,
+        "mask": np.ones(BATCH, np.float32),
+    }
+
+
+@functools.cache
+def make_bench(
+    name, *, devices=1, dtype=jnp.float32, qualities=("c40",), teacher_count=None, **changed
+):
+    axis_name = parallel.axis_name(devices)
+
+    def network(axis_name=None):
+        return Network(TinyNetwork(dtype, axis_name), (0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
+
+    if teacher_count is None:
+        teacher_count = 0 if name == "supervised" else 1
+    options = {**OPTIONS[name], "qualities": qualities, **changed}
+    if name != "supervised":
+        options["teacher_quality"] = "raw"
+    teachers = tuple(network() for _ in range(teacher_count))
+    student = network(axis_name)
+    method = methods.create(name, student, teachers, **options)
+    parts = StepParts(
+        method=method,
+        optimizer=optim.make_optimizer(
+            "adam",
+            groups=GROUPS,
+            beta1=0.9,
+            beta2=0.999,
+            epsilon=1e-8,
+            momentum=0.9,
+            weight_decay=0.0,
+            clip_norm=0.0,
+        ),
+        schedule=optim.make_schedule(
+            "one_cycle", total_steps=20, warmup_fraction=0.3, decay_steps=5, decay_factor=0.1
+        ),
+        augment=make_augment(7, SIZE, flip=True, random_crop=True),
+        student_seed=3,
+        steps_per_epoch=2,
+    )
+    images = jnp.zeros((2, SIZE, SIZE, 3), jnp.promote_types(dtype, jnp.float32))
+    example = {
+        "image": dict.fromkeys(("raw", "c23", "c40"), images),
+        "label": jnp.array([0, 1]),
+        "mask": jnp.ones(2),
+    }
+    state = create_state(
+        jax.random.key(0), student, method, parts.optimizer, example, {"learning_rate": 2e-4}
+    )
+    teacher_variables = tuple(
+        teacher.module.init(jax.random.key(10 + number), images[:1], train=False)
+        for number, teacher in enumerate(teachers)
+    )
+    return Bench(name, method, parts, state, teacher_variables, make_batch, axis_name, devices)
+
+
+@pytest.fixture(params=methods.names())
+def method_name(request):
+    return request.param
+
+
+@pytest.fixture
+def bench():
+    """The function that builds a method on a tiny network."""
+    return make_bench

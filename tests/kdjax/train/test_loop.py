@@ -1,0 +1,180 @@
+"""The loop on the tiny data set: files, selection, resuming, and what is refused before anything is lost."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import configs
+from kdjax.checks import UserError
+from kdjax.train import checkpoint
+from kdjax.train.evaluation import evaluate_run
+from kdjax.train.loop import train
+
+SETTINGS = {
+    "data.batch_size": "8",
+    "train.epochs": "2",
+    "train.validations_per_epoch": "2",
+    "train.devices": "1",
+    "train.log_every": "2",
+    "optimizer.learning_rate": "5e-3",
+    "student.qualities": "raw",
+    "evaluation.batch_size": "8",
+}
+
+
+def config_for(data, **changed):
+    own = {key.replace("__", "."): str(value) for key, value in changed.items()}
+    return configs.load("supervised:resnet_tiny", {**SETTINGS, "data.path": str(data), **own})
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_dataset, tmp_path_factory):
+    """A run trained to its end."""
+    run = tmp_path_factory.mktemp("runs") / "teacher"
+    result = train(config_for(tiny_dataset), run)
+    return run, result
+
+
+def test_run_learns_and_says_what_it_found(finished):
+    _, result = finished
+    assert result["step"] == 12
+    assert not result["stopped_early"]
+    assert result["best_metric"] > 0.9
+
+
+def test_metrics_hold_every_step_once_and_no_time(finished):
+    run, _ = finished
+    rows = lines(run / "metrics.jsonl")
+    steps = [row["step"] for row in rows if row["kind"] == "train"]
+    assert steps == sorted(set(steps))
+    assert [row["step"] for row in rows if row["kind"] == "validation"] == [3, 6, 9, 12]
+    assert all("seconds" not in row for row in rows)
+    assert all(np.isfinite(row["loss"]) for row in rows if row["kind"] == "train")
+    assert {"step", "seconds", "images_per_second"} == set(lines(run / "timings.jsonl")[0])
+    assert list((run / "tensorboard").glob("events*"))
+
+
+def test_best_weights_are_of_the_best_validation(finished):
+    run, result = finished
+    rows = [row for row in lines(run / "metrics.jsonl") if row["kind"] == "validation"]
+    best = max(rows, key=lambda row: row["accuracy"])
+    assert checkpoint.best_step(run) == result["best_step"] == best["step"]
+
+
+def test_evaluation_of_the_run_has_all_qualities(finished):
+    run, _ = finished
+    result = evaluate_run(run)
+    assert set(result.metrics) == {"raw", "c23", "c40", "overall"}
+    assert result.metrics["raw"]["auc"] > 0.9
+    assert result.counts == {"real": 10, "fake": 10}
+    assert (run / "evaluation" / "test.json").exists()
+
+
+def test_same_command_again_changes_nothing(finished, tiny_dataset):
+    run, result = finished
+    before = (run / "metrics.jsonl").read_bytes()
+    assert train(config_for(tiny_dataset), run) == result
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_workdir_of_another_configuration_is_refused(finished, tiny_dataset):
+    run, _ = finished
+    with pytest.raises(UserError, match=r"holds a run with optimizer\.learning_rate=0\.005"):
+        train(config_for(tiny_dataset, optimizer__learning_rate=1e-4), run)
+
+
+def test_settings_that_do_not_matter_may_change(finished, tiny_dataset):
+    run, result = finished
+    assert train(config_for(tiny_dataset, data__threads=2), run) == result
+
+
+def test_folder_of_something_else_is_refused(tmp_path, tiny_dataset):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="not empty and not a run"):
+        train(config_for(tiny_dataset), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data__batch_size": 6, "train__devices": 4}, "not divisible by 4 devices"),
+        ({"data__image_size": 64}, "larger than the 32 px images"),
+        ({"data__batch_size": 64}, r"data\.batch_size=64 is larger than the training split"),
+        ({"student__network": "resnet19"}, "student.network='resnet19'"),
+        ({"student__qualities": "c99"}, "student.qualities names 'c99'"),
+        ({"student__dtype": "int8"}, "student.dtype='int8'"),
+        ({"train__devices": 64}, "this machine has 4"),
+        ({"optimizer__schedule": "triangle"}, "optimizer.schedule='triangle'"),
+        ({"teacher__runs": "absent"}, "absent"),
+    ],
+)
+def test_bad_setting_is_one_line_and_leaves_no_run(tmp_path, tiny_dataset, changed, message):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=message) as caught:
+        train(config_for(tiny_dataset, **changed), run)
+    assert "\n" not in str(caught.value)
+    assert not run.exists()
+
+
+def test_checkpoint_of_another_model_is_named(finished, tmp_path):
+    run, _ = finished
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "best").symlink_to(run / "best")
+    config = checkpoint.read_config(run)
+    config.student.network = "resnet18_thin"
+    (other / "config.json").write_text(json.dumps(configs.to_json(config)))
+    with pytest.raises(UserError, match="is a checkpoint of another model than resnet18_thin"):
+        checkpoint.load_best(other)
+
+
+def test_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="is not a run"):
+        evaluate_run(tmp_path)
+
+
+def test_run_without_checkpoint_is_named(tmp_path, tiny_dataset):
+    checkpoint.claim_run(tmp_path / "run", config_for(tiny_dataset))
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        evaluate_run(tmp_path / "run")
+
+
+def test_run_stops_early_without_improvement(tiny_dataset, tmp_path):
+    changed = {"train__patience": 2, "train__epochs": 20, "optimizer__learning_rate": 0.0}
+    result = train(config_for(tiny_dataset, **changed), tmp_path / "run")
+    assert result["stopped_early"]
+    assert result["step"] == 3 * 3
+    again = train(config_for(tiny_dataset, **changed), tmp_path / "run")
+    assert again == result
+
+
+def test_student_learns_from_a_finished_run(finished, tiny_dataset, tmp_path):
+    run, _ = finished
+    overrides = {**SETTINGS, "data.path": str(tiny_dataset), "teacher.runs": str(run)}
+    overrides |= {"train.epochs": "1", "student.qualities": "c40"}
+    config = configs.load("kd:resnet_tiny", {**overrides, "train.gradient_ratio_every": "1"})
+    before = jax.tree.map(np.array, checkpoint.load_best(run)[1])
+    train(config, tmp_path / "kd")
+    jax.tree.map(np.testing.assert_array_equal, before, checkpoint.load_best(run)[1])
+    measured = [
+        row["gradient_ratio/kd"]
+        for row in lines(tmp_path / "kd" / "metrics.jsonl")
+        if "gradient_ratio/kd" in row
+    ]
+    assert len(measured) == 2
+    assert all(value > 0 for value in measured)
+
+
+def test_bfloat16_trains(tiny_dataset, tmp_path):
+    changed = {"student__dtype": "bfloat16", "train__epochs": 1}
+    result = train(config_for(tiny_dataset, **changed), tmp_path / "run")
+    assert np.isfinite(result["best_metric"])
+    leaves = jax.tree.leaves(checkpoint.load_best(tmp_path / "run")[1])
+    assert {leaf.dtype for leaf in leaves} == {np.dtype("float32")}
