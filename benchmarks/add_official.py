@@ -40,6 +40,7 @@ def main() -> int:
     maps = training_maps(training)
     works = {
         "kdjax": multi_view_work(maps),
+        "kdjax, both directions": multi_view_work(maps, both_directions=True),
         "official": official_work(arguments.official_code, maps),
     }
     seconds = alternate(works, arguments.repeats, warm_up=2)
@@ -49,8 +50,11 @@ def main() -> int:
         **{
             "setting": setting._asdict(),
             "torch threads": torch.get_num_threads(),
-            "kdjax / official": ratio(seconds["kdjax"], seconds["official"]),
-            "kdjax seconds": significant(summary(seconds["kdjax"])["median"]),
+            **{
+                f"{name} / official": ratio(values, seconds["official"])
+                for name, values in seconds.items()
+                if name != "official"
+            },
             "official seconds": significant(summary(seconds["official"])["median"]),
         },
     )

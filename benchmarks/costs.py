@@ -112,7 +112,7 @@ def frequency_loss(student: list[Array], maps: Maps) -> Array:
     return total
 
 
-def multi_view_loss(student: list[Array], maps: Maps) -> Array:
+def multi_view_loss(student: list[Array], maps: Maps, *, both_directions: bool = False) -> Array:
     """Returns the multi-view loss of the stages, weighted as ADD weights it."""
     options = METHOD_OPTIONS["add"]
     total = jnp.zeros(())
@@ -128,6 +128,7 @@ def multi_view_loss(student: list[Array], maps: Maps) -> Array:
                 gamma=options["view_gamma"],
                 eta=options["view_eta"],
                 margin=options["margin"],
+                both_directions=both_directions,
             )
             total += options["view_weight"] * weight * value
     return total
@@ -138,9 +139,9 @@ def frequency_work(maps: Maps) -> Work:
     return _gradient_work(frequency_loss, maps)
 
 
-def multi_view_work(maps: Maps) -> Work:
+def multi_view_work(maps: Maps, *, both_directions: bool = False) -> Work:
     """Returns one value and gradient of `multi_view_loss`."""
-    return _gradient_work(multi_view_loss, maps)
+    return _gradient_work(partial(multi_view_loss, both_directions=both_directions), maps)
 
 
 def both_work(maps: Maps) -> Work:

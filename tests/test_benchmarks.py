@@ -104,8 +104,7 @@ def test_table_shows_median_and_quartiles_under_the_row(harness: ModuleType) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2])
-def test_accelerator_command_runs_without_the_data_packages(tmp_path: Path, devices: int) -> None:
+def test_accelerator_command_runs_without_the_data_packages(tmp_path: Path) -> None:
     blocked = ("grain", "tensorflow_datasets", "ml_collections", "cv2", "av", "dlib")
     for name in blocked:
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not here')\n")
@@ -114,22 +113,30 @@ def test_accelerator_command_runs_without_the_data_packages(tmp_path: Path, devi
         **os.environ,
         "PYTHONPATH": str(tmp_path),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
-    command = [sys.executable, BENCHMARKS / "accelerator.py", "--tiny", "--output", output]
+    command = [
+        sys.executable,
+        BENCHMARKS / "accelerator.py",
+        "--tiny",
+        "--budget=3000",
+        "--output",
+        output,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     rows = {row["name"]: row for row in json.loads(output.read_text())["rows"]}
     checks = [name for name, row in rows.items() if "passed" in row]
-    assert len(checks) == (3 if devices == 1 else 4)
+    assert len(checks) == 4
     assert all(rows[name]["passed"] for name in checks)
     assert rows["step resnet_tiny float32"]["add / supervised"]["median"] > 0
 
 
 @pytest.mark.slow
-def test_cpu_command_writes_every_section(tmp_path: Path) -> None:
-    command = [sys.executable, BENCHMARKS / "cpu.py", "--tiny", "--repeats=2", "--output", tmp_path]
+def test_cpu_command_writes_the_section_it_is_asked_for(tmp_path: Path) -> None:
+    command = [sys.executable, BENCHMARKS / "cpu.py", "--tiny", "--repeats=2", "--only=add"]
+    command += ["--output", tmp_path]
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert {path.name for path in tmp_path.iterdir()} == {"cpu-add.json", "cpu-steps.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"cpu-add.json"}
