@@ -1,6 +1,6 @@
 """Hinton's knowledge distillation, temperature 4.
 
-    kdjax train --config=kd:resnet18_thin --workdir=runs/kd \
+kdjax train --config=kd:resnet18_thin --workdir=runs/kd \
       --config.data.path=DATA --config.teacher.runs=runs/teacher
 """
 

@@ -87,7 +87,7 @@ def decode_record(
     index: int, record: dict[str, Any], qualities: Sequence[str], *, with_mask: bool = False
 ) -> Batch:
     """Returns one example of a batch: decoded images, int32 ids, its index and a mask of 1."""
-    example = {name: np.asarray(record[name], np.int32) for name in IDS}
+    example: Batch = {name: np.asarray(record[name], np.int32) for name in IDS}
     example["index"] = np.asarray(index, np.int32)
     example["mask"] = np.asarray(1, np.float32)
     example["image"] = {quality: decode_image(record["image"][quality]) for quality in qualities}
@@ -148,7 +148,9 @@ def training_batches(
             f"data.batch_size={batch_size} is larger than the {size} examples of split {split!r}"
         )
     examples = grain.MapDataset.source(dataset.source(split))
-    examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples))).seed(seed).shuffle()
+    examples = (
+        examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples))).seed(seed).shuffle()
+    )
     examples = examples[: per_epoch * batch_size].repeat()
     examples = examples[process_index::process_count]
     batches = examples.batch(batch_size // process_count, drop_remainder=True)

@@ -3,7 +3,7 @@
 import argparse
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from data_pipeline.loader import open_dataset
 from data_pipeline.prepare import prepare
 from kdjax import demo, methods, models
 from kdjax.checks import UserError
-from kdjax.evaluate.evaluation import Evaluation
-from kdjax.evaluate.runs import metric_table
+from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.loop import train
-from kdjax.train.sweep import read_sweep, sweep
 from kdjax.train.reporting import report
+from kdjax.train.sweep import read_sweep, sweep
 from kdjax.version import __version__
 
 
@@ -83,13 +82,14 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    results: list[tuple[Path, Evaluation | None]] = []
     for folder in options.runs:
-        result = evaluate_run(
-            folder, split=options.split, data=options.data or "", limit=options.limit
-        )
-        results.append((folder, result))
-    print(metric_table(results))
+        evaluate_run(folder, split=options.split, data=options.data or "", limit=options.limit)
+    print_results(options.runs, options.split)
+
+
+def print_results(runs: Sequence[Path], split: str = "test") -> None:
+    """Prints the table of some runs' metrics."""
+    print(format_table(result_rows(runs, split=split, metrics=("accuracy", "auc", "eer"))))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -100,11 +100,13 @@ def _report(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     rows = read_sweep(options.file)
     results = sweep(rows, options.config, options.overrides, options.workdir)
-    print(metric_table(results))
+    print_results([run for run, _ in results])
     print(options.workdir / "results.csv")
     failed = [run.name for run, evaluation in results if evaluation is None]
     if failed:
-        raise UserError(f"{len(failed)} of {len(results)} runs failed, see results.csv: {failed[0]}")
+        raise UserError(
+            f"{len(failed)} of {len(results)} runs failed, see results.csv: {failed[0]}"
+        )
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -151,7 +153,8 @@ def _show_run(folder: Path) -> None:
     for key, value in configs.flatten(config):
         print(f"  {key}={_plain(value)}")
     for path in sorted((folder / "evaluation").glob("*.json")):
-        print(metric_table([(folder, Evaluation.load(path.parent, path.stem))]))
+        print(f"on {path.stem}:")
+        print_results([folder], path.stem)
 
 
 def _show_dataset(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import configs
 from data_pipeline.prepare import prepare
 from kdjax.evaluate.evaluation import Evaluation
-from kdjax.evaluate.runs import metric_table
+from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.loop import train
@@ -26,7 +26,9 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
 """Each run's configuration and what it changes; all students share budget, seed and data."""
 
 
-def demo_overrides(data: Path, workdir: Path, name: str, *, seed: int, steps: int) -> dict[str, str]:
+def demo_overrides(
+    data: Path, workdir: Path, name: str, *, seed: int, steps: int
+) -> dict[str, str]:
     """Returns what the demo changes in a run's configuration."""
     method, own = RUNS[name]
     common = {
@@ -62,7 +64,10 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
     """
     size = "full" if full else "quick"
     options: dict[str, Any] = {"identities": IDENTITIES[size], "image_size": IMAGE_SIZE}
-    print(f"1/3 synthfaces: {IDENTITIES[size]} identities, five forgeries, three qualities", flush=True)
+    print(
+        f"1/3 synthfaces: {IDENTITIES[size]} identities, five forgeries, three qualities",
+        flush=True,
+    )
     data = prepare("synthfaces", workdir / "data", seed=seed, **options)
     results: dict[str, Evaluation] = {}
     for number, (name, (method, _)) in enumerate(RUNS.items(), start=1):
@@ -73,7 +78,7 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
         results[name] = _evaluated(folder)
     page = report([workdir / name for name in RUNS], workdir / "report.html")
     print("3/3 on the test identities, which no network has seen:\n")
-    print(metric_table([(workdir / name, result) for name, result in results.items()]))
+    print(format_table(result_rows([workdir / name for name in RUNS])))
     print(f"\nreport: {page}")
     return results
 

@@ -12,6 +12,7 @@ FLOOR = 1e-12
 
 def at_least_float32(x: Array) -> Array:
     """Returns `x` in float32, or in float64 if it is float64."""
+    x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

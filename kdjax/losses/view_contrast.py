@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kdjax.checks import check_choice, check_rank, check_same_batch, check_same_shape
-from kdjax.losses.reductions import masked_mean
+from kdjax.losses.reductions import at_least_float32, masked_mean
 from kdjax.losses.wasserstein import view_costs
 from kdjax.types import Array
 
@@ -107,11 +107,13 @@ def multi_view_and_closed(
     check_same_shape(student_density=student_density, teacher_density=teacher_density)
     check_rank("labels", labels, 1)
     check_same_batch(student_density=student_density, labels=labels)
+    student_density = at_least_float32(student_density)
+    teacher_density = at_least_float32(teacher_density)
     own_costs = view_costs(student_density, teacher_density, cost=cost)
     valid = jnp.ones(labels.shape, bool) if mask is None else mask > 0
     unit = jnp.ones(labels.shape, own_costs.dtype)
     if relative_margin:
-        squares = jnp.sum(teacher_density.astype(unit.dtype) ** 2, axis=-1)
+        squares = jnp.sum(teacher_density**2, axis=-1)
         unit = jax.lax.stop_gradient(jnp.mean(squares, axis=1))
     pairs = [(student_density, teacher_density)]
     if both_directions or mode == "official":
@@ -159,6 +161,7 @@ def draw_partners(
       axis_name: device axis of the batch, or None.
       mode: as in `multi_view_and_closed`.
     """
+    labels, valid = jnp.asarray(labels), jnp.asarray(valid)
     all_labels, all_valid = _gather(labels, axis_name), _gather(valid, axis_name)
     batch = labels.shape[0]
     device = 0 if axis_name is None else jax.lax.axis_index(axis_name)

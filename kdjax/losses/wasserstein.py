@@ -4,7 +4,6 @@ See "ADD: Frequency Attention and Multi-View based Knowledge Distillation to Det
 Compressed Deepfake Images" by Le & Woo, 2022 (https://arxiv.org/abs/2112.03553).
 """
 
-import math
 from typing import Any
 
 import jax
@@ -135,7 +134,9 @@ def view_costs(student_density: Array, teacher_density: Array, *, cost: str) -> 
     difference = at_least_float32(student_density) - at_least_float32(teacher_density)
     if cost == "squared":
         return jnp.sum(difference**2, axis=-1)
-    return jnp.sum(jnp.abs(jnp.cumsum(difference, axis=-1)), axis=-1)
+    excess = jnp.cumsum(difference, axis=-1)
+    # `abs` has slope 1 at zero in JAX; two equal densities must not pull at each other.
+    return jnp.sum(excess * jax.lax.stop_gradient(jnp.sign(excess)), axis=-1)
 
 
 def _density(features: Array) -> Array:
@@ -195,12 +196,11 @@ def _official_bins(density: Array, directions: Array, bins: int) -> Array:
     projection = jnp.sort(
         jnp.matmul(directions.astype(jnp.float32), grid, precision=jax.lax.Precision.HIGHEST)
     )
-    # The length of that code's `arange(0, 1 + 1 / bins, 1 / bins)`, rounding included.
-    edges = np.arange(math.ceil((1 + 1.0 / bins) / (1.0 / bins)), dtype=np.float32) / bins
+    edges = np.arange(1, bins, dtype=np.float32) / bins
     lowest, highest = projection[:, :1], projection[:, -1:]
     levels = (highest - lowest) * edges[None] + lowest
-    position = jax.vmap(jnp.searchsorted)(projection, levels)[:, 1:-1]
+    position = jax.vmap(jnp.searchsorted)(projection, levels)
     energy = density.transpose(0, 3, 1, 2).reshape(batch, -1)
-    before = jnp.cumsum(energy, axis=1)[:, jnp.minimum(position, energy.shape[1] - 1)]
+    before = jnp.cumsum(energy, axis=1)[:, position]
     start = jnp.zeros((batch, directions.shape[0], 1), before.dtype)
     return jnp.diff(jnp.concatenate([start, before], axis=2), axis=2)

@@ -187,7 +187,7 @@ def _distillation(
             continue
         own, other = features[stage], target[stage]
         if stage in heads:
-            own = Conv(other.shape[-1], 1).apply({"params": heads[stage]}, own)
+            own = jnp.asarray(Conv(other.shape[-1], 1).apply({"params": heads[stage]}, own))
         if weight := settings.frequency_layers[number]:
             distances = losses.frequency_attention(
                 own,

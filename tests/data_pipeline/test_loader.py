@@ -101,7 +101,7 @@ def test_limit_spreads_over_the_split_and_keeps_the_index(dataset):
     batches = loader.evaluation_batches(dataset, ("raw",), split="test", batch_size=4, limit=5)
     rows = [i for b in batches for i, m in zip(b["index"], b["mask"], strict=True) if m]
     assert rows == [0, 4, 8, 12, 16]
-    [whole] = [e for e in loader.read_examples(dataset, "test", [8])]
+    [whole] = loader.read_examples(dataset, "test", [8])
     assert whole["index"] == 8
 
 

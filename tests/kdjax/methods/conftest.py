@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from flax import linen as nn
 
 from data_pipeline.augment import make_augment
@@ -59,9 +58,15 @@ class TinyNetwork(nn.Module):
         double = jnp.promote_types(self.dtype, jnp.float32)
         x, features = images.astype(self.dtype), {}
         for stage in range(1, 5):
-            x = nn.Conv(4 * stage, (3, 3), (2, 2), dtype=self.dtype, param_dtype=double)(x)
+            x = nn.Conv(
+                4 * stage, (3, 3), (2, 2), use_bias=False, dtype=self.dtype, param_dtype=double
+            )(x)
             x = nn.BatchNorm(
-                not train, dtype=self.dtype, param_dtype=double, axis_name=self.axis_name
+                not train,
+                dtype=self.dtype,
+                param_dtype=double,
+                axis_name=self.axis_name,
+                use_fast_variance=False,
             )(x)
             # smooth: where a unit of a rectifier sits on its kink, rounding decides the gradient
             x = nn.softplus(x)
