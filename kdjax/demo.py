@@ -15,7 +15,7 @@ from kdjax.train.reporting import report
 NETWORK = "resnet18_thin"
 IMAGE_SIZE = 64
 STEPS = {"quick": 400, "full": 4000}
-IDENTITIES = {"quick": 120, "full": 480}
+IDENTITIES = {"quick": 240, "full": 960}
 
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "teacher": ("supervised", {"student.qualities": "raw"}),
