@@ -15,7 +15,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from kdjax import checks
 
@@ -144,13 +144,18 @@ def compress_clip(frames: np.ndarray, crf: int) -> np.ndarray:
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     decoded = []
+    # one scaler for the whole clip: setting one up costs more than scaling a small frame
+    to_yuv, to_rgb = VideoReformatter(), VideoReformatter()
     for time, pixels in enumerate([*padded, None]):
-        for packet in encoder.encode(None if pixels is None else _to_yuv(pixels, time)):
+        for packet in encoder.encode(None if pixels is None else _to_yuv(pixels, time, to_yuv)):
             decoded += decoder.decode(packet)
     decoded += decoder.decode(None)
     if len(decoded) != len(frames):
         raise RuntimeError(f"libx264 gave {len(decoded)} frames for {len(frames)}")
-    images = [f.reformat(format="rgb24", interpolation=_SCALER).to_ndarray() for f in decoded]
+    images = [
+        to_rgb.reformat(frame, format="rgb24", interpolation=_SCALER).to_ndarray()
+        for frame in decoded
+    ]
     return np.stack(images)[:, :height, :width]
 
 
@@ -176,9 +181,9 @@ def _encoder(width: int, height: int, crf: int) -> av.VideoCodecContext:
     return encoder
 
 
-def _to_yuv(pixels: np.ndarray, time: int) -> av.VideoFrame:
+def _to_yuv(pixels: np.ndarray, time: int, scaler: VideoReformatter | None = None) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-    frame = frame.reformat(format="yuv420p", interpolation=_SCALER)
+    frame = (scaler or VideoReformatter()).reformat(frame, format="yuv420p", interpolation=_SCALER)
     frame.pts = time
     return frame
 

@@ -1,0 +1,117 @@
+"""The command: help everywhere, one line for each mistake, the whole path on the tiny data set."""
+
+import json
+
+import pytest
+
+from kdjax import cli
+
+COMMANDS = ("demo", "prepare", "train", "evaluate", "report", "sweep", "info")
+
+
+def fails(capsys, *arguments):
+    """Runs a command that must fail with one line; returns the line."""
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1, error
+    assert error[0].startswith("kdjax: error: ")
+    return error[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    assert end.value.code == 0
+    assert f"kdjax {command}" in capsys.readouterr().out
+
+
+def test_general_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--config=addd", "--workdir=x"), "did you mean 'add'"),
+        (("train", "--config=add", "--workdir=x", "--config.trian.steps=3"), "did you mean 'train.steps'"),
+        (("train", "--config=add", "--workdir=x", "--config.train.steps"), "needs a value"),
+        (("train", "--config=add", "--workdir=x", "--stpes=3"), "unknown argument '--stpes=3'"),
+        (("train", "--config=add", "--workdir=x"), "data.path is empty"),
+        (("train", "--config=add", "--workdir=x", "--config.data.path=absent"), "no data set at absent"),
+        (("evaluate", "absent"), "is not a run"),
+        (("report", "absent"), "absent"),
+        (("info", "absent"), "no data set at absent"),
+        (("prepare", "--output=x"), "--source is missing"),
+        (("prepare", "--output=x", "--source=absent"), "absent"),
+        (("sweep", "absent.py", "--config=add", "--workdir=x"), "no file absent.py"),
+        (("demo", "--config.train.steps=3"), "takes no --config.train.steps"),
+    ],
+)  # fmt: skip
+def test_mistake_is_one_line_and_leaves_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_configuration_is_listed_with_overrides(capsys):
+    assert cli.main(["info", "--config=add:resnet18_thin", "--config.data.batch_size=7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "student.network=resnet18_thin" in lines
+    assert "data.batch_size=7" in lines
+
+
+def test_installation_is_described(capsys):
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert "resnet50" in text
+    assert "methods: supervised, kd, add" in text
+
+
+def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = [
+        f"--config.data.path={tiny_dataset}",
+        "--config.data.batch_size=8",
+        "--config.train.epochs=1",
+        "--config.train.validations_per_epoch=1",
+        "--config.train.devices=1",
+    ]
+    train = ["train", "--config=supervised:resnet_tiny", "--workdir=teacher", *common]
+    assert cli.main(train) == 0
+    assert "next: kdjax evaluate teacher" in capsys.readouterr().out
+
+    assert cli.main(["evaluate", "teacher"]) == 0
+    assert "c40 AUC" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "teacher/evaluation/test.json").read_text())
+    assert stored["dataset"]["images"] == 20
+
+    program = tmp_path / "seeds.py"
+    program.write_text("def sweep():\n    for s in (1, 2):\n        yield {'seed.student': s}\n")
+    sweep = ["sweep", "seeds.py", "--config=supervised:resnet_tiny", "--workdir=sweep", *common]
+    assert cli.main(sweep) == 0
+    table = (tmp_path / "sweep/results.csv").read_text().splitlines()
+    assert len(table) == 3
+    assert table[0].startswith("run,seed.student,raw/accuracy")
+    runs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert runs == ["000-seed.student=1", "001-seed.student=2"]
+
+    assert cli.main(["report", "teacher", *(f"sweep/{run}" for run in runs)]) == 0
+    page = (tmp_path / "teacher/report.html").read_text()
+    assert "seed.student=2" in page
+    assert cli.main(["info", "teacher"]) == 0
+    assert cli.main(["info", str(tiny_dataset)]) == 0
+
+
+def test_sweep_checks_every_row_before_the_first_run(tiny_dataset, tmp_path, capsys):
+    program = tmp_path / "rows.py"
+    program.write_text("def sweep():\n    yield {}\n    yield {'seed.studnet': 1}\n")
+    line = fails(
+        capsys, "sweep", str(program), "--config=supervised:resnet_tiny",
+        f"--workdir={tmp_path / 'out'}", f"--config.data.path={tiny_dataset}",
+    )  # fmt: skip
+    assert "did you mean 'seed.student'" in line
+    assert not (tmp_path / "out").exists()

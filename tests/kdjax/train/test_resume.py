@@ -1,0 +1,80 @@
+"""A run that is killed and started again ends as if it had never stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax.train import checkpoint
+
+SETTINGS = [
+    "--config.data.batch_size=8",
+    "--config.train.epochs=5",
+    "--config.train.validations_per_epoch=3",
+    "--config.train.devices=1",
+    "--config.train.gradient_ratio_every=0",
+    "--config.optimizer.learning_rate=5e-3",
+    "--config.evaluation.batch_size=8",
+]
+
+
+def command(config, run, data, *more):
+    return [
+        *(sys.executable, "-m", "kdjax", "train", f"--config={config}"),
+        *(f"--workdir={run}", f"--config.data.path={data}", *SETTINGS, *more),
+    ]
+
+
+def variables(run):
+    return checkpoint.load_best(run)[1]
+
+
+def latest(run):
+    import orbax.checkpoint as ocp
+
+    with ocp.CheckpointManager((run / "checkpoints").absolute()) as manager:
+        return manager.restore(
+            manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore())
+        )["state"]
+
+
+def kill_during(arguments, run, wanted):
+    """Starts a run and kills it without warning once `wanted` validations are in its metrics."""
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 300
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            metrics = run / "metrics.jsonl"
+            if metrics.exists() and metrics.read_text().count('"validation"') >= wanted:
+                break
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return process.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["supervised:resnet_tiny", "add:resnet_tiny"])
+def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(config, tiny_dataset, tmp_path):
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    more = []
+    if config.startswith("add"):
+        teacher = command("supervised:resnet_tiny", tmp_path / "teacher", tiny_dataset)
+        subprocess.run(teacher, check=True, env=environment)
+        more = [f"--config.teacher.runs={tmp_path / 'teacher'}"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(config, whole, tiny_dataset, *more), check=True, env=environment)
+    arguments = command(config, broken, tiny_dataset, *more)
+    for wanted in (2, 5):
+        assert kill_during(arguments, broken, wanted) == -signal.SIGKILL
+    subprocess.run(arguments, check=True, env=environment)
+    jax.tree.map(np.testing.assert_array_equal, latest(whole), latest(broken))
+    jax.tree.map(np.testing.assert_array_equal, variables(whole), variables(broken))
+    assert (whole / "metrics.jsonl").read_text() == (broken / "metrics.jsonl").read_text()
