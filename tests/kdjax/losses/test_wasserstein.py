@@ -256,7 +256,7 @@ def test_wrong_arguments_are_refused():
         r"\[V, 3\]": lambda: losses.view_density(features, directions[:, :2]),
         "bins": lambda: losses.view_density(features, directions, bins=0),
         "coordinates": lambda: losses.view_density(features, directions, coordinates="pixels"),
-        "mode": lambda: losses.view_density(features, directions, mode="oficial"),
+        "mode": lambda: losses.view_density(features, directions, mode="sorted"),
         "adapter": lambda: losses.view_densities(features, features[..., :4], directions),
         "count": lambda: losses.directions(jax.random.key(0), 0),
         "shapes": lambda: losses.sliced_wasserstein(features[0], features[0][:, :2]),
