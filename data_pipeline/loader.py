@@ -1,5 +1,6 @@
 """ArrayRecord to batches: TFDS finds the records, Grain shuffles, slices, decodes and batches them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,17 @@ class Dataset:
     def name(self) -> str:
         """Name and version, as in `synthfaces/demo:1.0.0`."""
         return self.builder.info.full_name
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what tells this data set from another: name, sizes and a hash of its manifest."""
+        manifest = self.path / "manifest.json"
+        content = manifest.read_bytes() if manifest.exists() else b""
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "sizes": self.sizes,
+            "manifest": hashlib.sha256(content).hexdigest(),
+        }
 
     def source(self, split: str) -> Any:
         """Returns the random-access source of a split; its images stay encoded until they are needed."""

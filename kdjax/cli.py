@@ -152,7 +152,9 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
 def _report(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "report", "write one HTML file about runs, to open offline")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--output", type=Path, help="default: report.html in the first run")
+    parser.add_argument(
+        "--output", type=Path, help="default: report.html in the runs' common folder"
+    )
     parser.add_argument("--split", default="test", help="split whose evaluation is shown")
 
 

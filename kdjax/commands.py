@@ -1,6 +1,7 @@
 """What each command calls; imported only once the flags are known to be right."""
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -93,7 +94,8 @@ def print_results(runs: Sequence[Path], split: str = "test") -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    output = options.output or options.runs[0] / "report.html"
+    folders = [run.absolute() for run in options.runs]
+    output = options.output or Path(os.path.relpath(os.path.commonpath(folders))) / "report.html"
     print(report(options.runs, output, split=options.split))
 
 

@@ -1,5 +1,6 @@
 """Files are written to a temporary name and renamed, so that a reader never meets half of one."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def read_json(path: Path, what: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: {path.parent} is not {what}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from error
 
 
@@ -47,7 +48,26 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in lines:
             try:
                 value = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 return
             if isinstance(value, dict):
                 yield value
+
+
+@contextlib.contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Holds a lock file for this process alone; it is let go of however the process ends.
+
+    Raises:
+      UserError: when another process holds it; `what` says in the message what it is doing.
+    """
+    with path.open("a") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError as error:
+            raise UserError(f"another process {what} {path.parent}; wait for it to end") from error
+        yield

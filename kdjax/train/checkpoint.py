@@ -32,6 +32,10 @@ RUNTIME_KEYS = frozenset(
 """Keys that do not change what a run computes: a run may go on with other values."""
 
 
+OWN_FILES = frozenset({".lock", "dataset.json"})
+"""What a run cut off at its very beginning has left."""
+
+
 class Checkpoints:
     """The checkpoints of one run: the latest for going on, the best for use."""
 
@@ -96,39 +100,47 @@ def _first_line(error: Exception) -> str:
     return text[0][:200] if text else type(error).__name__
 
 
-def claim_run(run: Path, config: ConfigDict) -> bool:
-    """Writes the configuration of a new run, or checks that an existing run has the same.
+def claim_run(run: Path, config: ConfigDict, dataset: Mapping[str, Any]) -> None:
+    """Writes configuration and data set of a new run, or checks that an existing run has the same.
 
-    Returns:
-      Whether the run existed.
+    Args:
+      run: folder of the run.
+      config: the configuration.
+      dataset: what tells the data set from another (`Dataset.identity`).
 
     Raises:
-      UserError: when the folder holds a run of another configuration, or something else.
+      UserError: when the folder holds a run of another configuration or data set, or something else.
     """
-    path = run / "config.json"
-    wanted = configs.to_json(config)
-    if path.exists():
-        found = dict(configs.flatten(configs.from_json(read_json(path, "a run"))))
-        asked = dict(configs.flatten(config))
-        differing = sorted(
-            key
-            for key in asked.keys() | found.keys()
-            if asked.get(key) != found.get(key) and key not in RUNTIME_KEYS
-        )
-        if differing:
-            key = differing[0]
-            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    if (run / "config.json").exists():
+        _check_same_config(run, config)
+        if read_json(run / "dataset.json", "a run of `kdjax train`") != dict(dataset):
             raise UserError(
-                f"{run} holds a run with {key}={found.get(key)!r}, asked for "
-                f"{asked.get(key)!r}{more}; give another --workdir or the run's own settings"
+                f"the data set at {config.data.path} is not the one that {run} was begun with; "
+                "give another --workdir, or prepare the data set as it was"
             )
-        return True
+        return
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file; give --workdir a folder")
-    if run.exists() and any(run.iterdir()):
+    if run.exists() and any(path.name not in OWN_FILES for path in run.iterdir()):
         raise UserError(f"{run} is not empty and not a run; give --workdir a new folder")
-    write_json(path, wanted)
-    return False
+    write_json(run / "dataset.json", dict(dataset))
+    write_json(run / "config.json", configs.to_json(config))
+
+
+def _check_same_config(run: Path, config: ConfigDict) -> None:
+    found, asked = dict(configs.flatten(read_config(run))), dict(configs.flatten(config))
+    differing = sorted(
+        key
+        for key in asked.keys() | found.keys()
+        if asked.get(key) != found.get(key) and key not in RUNTIME_KEYS
+    )
+    if differing:
+        key = differing[0]
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        raise UserError(
+            f"{run} holds a run with {key}={found.get(key)!r}, asked for {asked.get(key)!r}{more}; "
+            "give another --workdir or the run's own settings"
+        )
 
 
 def read_config(run: str | Path) -> ConfigDict:

@@ -1,5 +1,6 @@
 """The one training loop: batches in, checkpoints and metrics out, for every method."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import configs
 from data_pipeline.loader import evaluation_batches, training_batches
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
+from kdjax.files import held
 from kdjax.train import checkpoint, parallel
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.setup import Plan, compile_predict, initial_state, make_plan
@@ -34,12 +36,15 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
       UserError: for a configuration that does not fit, a folder of another run, or a diverged network.
     """
     plan = make_plan(config)
-    checkpoint.claim_run(run, config)
-    checkpoints = checkpoint.Checkpoints(run)
+    state = initial_state(plan)
     try:
-        return _Trainer(plan, run, checkpoints).run()
-    finally:
-        checkpoints.close()
+        run.mkdir(parents=True, exist_ok=True)
+        with held(run / ".lock", "is training"):
+            checkpoint.claim_run(run, config, plan.dataset.identity())
+            with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
+                return _Trainer(plan, run, checkpoints).run(state)
+    except OSError as error:
+        raise UserError(f"cannot write {run}: {error.strerror or error}") from error
 
 
 class _Trainer:
@@ -68,9 +73,8 @@ class _Trainer:
         )
         self.validation_steps = frozenset(_validation_steps(plan))
 
-    def run(self) -> dict[str, Any]:
+    def run(self, state: TrainState) -> dict[str, Any]:
         plan = self.plan
-        state = initial_state(plan)
         restored = self.checkpoints.restore_latest(state, self.batches)
         state = state if restored is None else restored
         start = int(state.step)
@@ -179,6 +183,11 @@ class _Trainer:
         )
         metrics = result.metrics["overall"]
         value = metrics[config.train.selection]
+        if not np.isfinite(value):
+            raise UserError(
+                f"validation {config.train.selection} is not defined: the validation split of "
+                f"{plan.dataset.path} has one class; set train.selection=accuracy"
+            )
         better = value > float(state.best_metric)
         state = state.replace(
             best_metric=np.float32(max(value, float(state.best_metric))),

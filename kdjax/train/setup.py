@@ -1,17 +1,18 @@
 """From a configuration to what the loop runs: teachers, method, optimiser, compiled functions."""
 
+import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+import configs
 from data_pipeline import augment
 from data_pipeline.loader import Dataset, open_dataset, steps_per_epoch
 from kdjax import methods
-from kdjax.checks import UserError
+from kdjax.checks import UserError, check_choice, check_non_negative, check_positive
 from kdjax.methods import Method, Network
 from kdjax.train import checkpoint, optim, parallel
 from kdjax.train.state import TrainState, create_state
@@ -19,6 +20,9 @@ from kdjax.train.step import StepParts, make_predict_step
 from kdjax.types import QUALITIES, Batch, PyTree
 
 GROUPS = ("student", "heads", "rotation")
+
+SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
+"""Validation metrics by which the best weights can be chosen: higher is better."""
 
 
 class Plan(NamedTuple):
@@ -74,6 +78,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     devices = device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
     check_qualities(config)
+    check_lengths(config)
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
     per_epoch = steps_per_epoch(dataset, config.data.batch_size)
@@ -82,7 +87,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
             f"data.batch_size={config.data.batch_size} is larger than the training split of "
             f"{dataset.path} ({dataset.sizes.get('train', 0)} images)"
         )
-    total_steps = config.train.steps or round(config.train.epochs * per_epoch)
+    total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     student = checkpoint.student_network(config, parallel.axis_name(devices))
     loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
     teachers = tuple(network for network, _, _ in loaded)
@@ -105,6 +110,26 @@ def device_count(wanted: int) -> int:
     if not 0 <= wanted <= present:
         raise ValueError(f"train.devices={wanted}, but this machine has {present}")
     return wanted or present
+
+
+def check_lengths(config: ConfigDict) -> None:
+    """Raises ValueError for a number of steps, epochs or images that makes no run."""
+    values = dict(configs.flatten(config))
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key}={value} is not finite")
+    check_choice("train.selection", config.train.selection, SELECTIONS)
+    for key in ("data.batch_size", "evaluation.batch_size"):
+        check_positive(key, values[key])
+    for key in (
+        *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
+        *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
+        *("data.image_size", "data.threads", "data.workers", "data.read_ahead"),
+        *("evaluation.validation_limit", "optimizer.learning_rate", "student.width"),
+    ):
+        check_non_negative(key, values[key])
+    if not (config.train.steps or config.train.epochs):
+        raise ValueError("train.steps and train.epochs are both 0; set one of them")
 
 
 def check_qualities(config: ConfigDict) -> None:
@@ -201,8 +226,3 @@ def compile_predict(network: Network, image_size: int, devices: int = 1) -> Call
         return np.asarray(scores).reshape(count), np.asarray(pooled).reshape((count, -1))
 
     return predict
-
-
-def run_path(run: str | Path) -> Path:
-    """Returns the folder of a run as given, without a trailing slash or `~`."""
-    return Path(run).expanduser()

@@ -100,7 +100,7 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     assert runs == ["000-seed.student=1", "001-seed.student=2"]
 
     assert cli.main(["report", "teacher", *(f"sweep/{run}" for run in runs)]) == 0
-    page = (tmp_path / "teacher/report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
     assert "seed.student=2" in page
     assert cli.main(["info", "teacher"]) == 0
     assert cli.main(["info", str(tiny_dataset)]) == 0

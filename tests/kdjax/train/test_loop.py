@@ -1,6 +1,7 @@
 """The loop on the tiny data set: files, selection, resuming, and what is refused before anything is lost."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import configs
 from kdjax.checks import UserError
+from kdjax.files import held
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.loop import train
@@ -113,6 +115,11 @@ def test_folder_of_something_else_is_refused(tmp_path, tiny_dataset):
         ({"train__devices": 64}, "this machine has 4"),
         ({"optimizer__schedule": "triangle"}, "optimizer.schedule='triangle'"),
         ({"teacher__runs": "absent"}, "absent"),
+        ({"train__selection": "loss"}, r"train\.selection='loss'"),
+        ({"train__epochs": -1}, r"train\.epochs=-1"),
+        ({"train__epochs": 0}, "both 0"),
+        ({"optimizer__learning_rate": "1e999"}, r"optimizer\.learning_rate=inf is not finite"),
+        ({"evaluation__batch_size": 0}, r"evaluation\.batch_size=0"),
     ],
 )
 def test_bad_setting_is_one_line_and_leaves_no_run(tmp_path, tiny_dataset, changed, message):
@@ -121,6 +128,22 @@ def test_bad_setting_is_one_line_and_leaves_no_run(tmp_path, tiny_dataset, chang
         train(config_for(tiny_dataset, **changed), run)
     assert "\n" not in str(caught.value)
     assert not run.exists()
+
+
+def test_run_does_not_go_on_with_another_data_set(finished, tiny_dataset, tmp_path):
+    run, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    found = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**found, "manifest": "of another"}))
+    with pytest.raises(UserError, match=r"is not the one that .* was begun with"):
+        train(config_for(tiny_dataset), copy)
+
+
+def test_run_is_trained_by_one_process_at_a_time(finished, tiny_dataset):
+    run, _ = finished
+    with held(run / ".lock", "is training"), pytest.raises(UserError, match="another process"):
+        train(config_for(tiny_dataset), run)
 
 
 def test_checkpoint_of_another_model_is_named(finished, tmp_path):
@@ -141,7 +164,7 @@ def test_folder_that_is_no_run_is_named(tmp_path):
 
 
 def test_run_without_checkpoint_is_named(tmp_path, tiny_dataset):
-    checkpoint.claim_run(tmp_path / "run", config_for(tiny_dataset))
+    checkpoint.claim_run(tmp_path / "run", config_for(tiny_dataset), {})
     with pytest.raises(UserError, match="has no checkpoint yet"):
         evaluate_run(tmp_path / "run")
 
