@@ -100,6 +100,16 @@ def _first_line(error: Exception) -> str:
     return text[0][:200] if text else type(error).__name__
 
 
+def check_folder(run: Path) -> None:
+    """Raises UserError when the folder of a run-to-be is a file or holds something else."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"{run} is a file; give --workdir a folder")
+    if not run.exists() or (run / "config.json").exists():
+        return
+    if any(path.name not in OWN_FILES for path in run.iterdir()):
+        raise UserError(f"{run} is not empty and not a run; give --workdir a new folder")
+
+
 def claim_run(run: Path, config: ConfigDict, dataset: Mapping[str, Any]) -> None:
     """Writes configuration and data set of a new run, or checks that an existing run has the same.
 
@@ -109,7 +119,7 @@ def claim_run(run: Path, config: ConfigDict, dataset: Mapping[str, Any]) -> None
       dataset: what tells the data set from another (`Dataset.identity`).
 
     Raises:
-      UserError: when the folder holds a run of another configuration or data set, or something else.
+      UserError: when the folder holds a run of another configuration or data set.
     """
     if (run / "config.json").exists():
         _check_same_config(run, config)
@@ -119,10 +129,6 @@ def claim_run(run: Path, config: ConfigDict, dataset: Mapping[str, Any]) -> None
                 "give another --workdir, or prepare the data set as it was"
             )
         return
-    if run.exists() and not run.is_dir():
-        raise UserError(f"{run} is a file; give --workdir a folder")
-    if run.exists() and any(path.name not in OWN_FILES for path in run.iterdir()):
-        raise UserError(f"{run} is not empty and not a run; give --workdir a new folder")
     write_json(run / "dataset.json", dict(dataset))
     write_json(run / "config.json", configs.to_json(config))
 

@@ -38,6 +38,7 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
     plan = make_plan(config)
     state = initial_state(plan)
     try:
+        checkpoint.check_folder(run)
         run.mkdir(parents=True, exist_ok=True)
         with held(run / ".lock", "is training"):
             checkpoint.claim_run(run, config, plan.dataset.identity())
