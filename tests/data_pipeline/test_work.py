@@ -145,11 +145,14 @@ def test_progress_is_plain_lines_off_a_terminal(functions, capsys):
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from data_pipeline import work
 import work_functions
 if __name__ == "__main__":
+    # a shell starts what runs in its background with Ctrl-C ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     items = list(range(40))
     effort = work.Work(Path(sys.argv[1]), 2)
     for result in effort.run(work_functions.slow, items, keys=[str(i) for i in items]):

@@ -59,16 +59,22 @@ class TinyNetwork(nn.Module):
         x, features = images.astype(self.dtype), {}
         for stage in range(1, 5):
             x = nn.Conv(
-                4 * stage, (3, 3), (2, 2), use_bias=False, dtype=self.dtype, param_dtype=double
-            )(x)
-            x = nn.BatchNorm(
-                not train,
+                *(4 * stage, (3, 3), (2, 2)),
+                use_bias=stage > 1,
                 dtype=self.dtype,
                 param_dtype=double,
-                axis_name=self.axis_name,
-                use_fast_variance=False,
             )(x)
-            # smooth: where a unit of a rectifier sits on its kink, rounding decides the gradient
+            if stage == 1:
+                # once: a second one would take out what the first one's bias puts in, and leave
+                # a gradient made of rounding
+                x = nn.BatchNorm(
+                    not train,
+                    dtype=self.dtype,
+                    param_dtype=double,
+                    axis_name=self.axis_name,
+                    use_fast_variance=False,
+                )(x)
+            # smooth: where a rectifier sits on its kink, rounding decides the gradient
             x = nn.softplus(x)
             features[f"stage{stage}"] = x
         features["pooled"] = jnp.mean(x.astype(double), axis=(1, 2))
