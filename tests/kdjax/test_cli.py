@@ -36,8 +36,8 @@ def test_general_help_lists_every_command(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "--config=addd", "--workdir=x"), "did you mean 'add'"),
-        (("train", "--config=add", "--workdir=x", "--config.trian.steps=3"), "did you mean 'train.steps'"),
+        (("train", "--config=adds", "--workdir=x"), "did you mean 'add'"),
+        (("train", "--config=add", "--workdir=x", "--config.trains.steps=3"), "did you mean 'train.steps'"),
         (("train", "--config=add", "--workdir=x", "--config.train.steps"), "needs a value"),
         (("train", "--config=add", "--workdir=x", "--stpes=3"), "unknown argument '--stpes=3'"),
         (("train", "--config=add", "--workdir=x"), "data.path is empty"),
@@ -108,7 +108,7 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
 
 def test_sweep_checks_every_row_before_the_first_run(tiny_dataset, tmp_path, capsys):
     program = tmp_path / "rows.py"
-    program.write_text("def sweep():\n    yield {}\n    yield {'seed.studnet': 1}\n")
+    program.write_text("def sweep():\n    yield {}\n    yield {'seed.students': 1}\n")
     line = fails(
         capsys, "sweep", str(program), "--config=supervised:resnet_tiny",
         f"--workdir={tmp_path / 'out'}", f"--config.data.path={tiny_dataset}",
