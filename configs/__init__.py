@@ -30,10 +30,24 @@ def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
       UserError: for an unknown name or key, or a value of another type.
     """
     name, _, argument = spec.partition(":")
-    config = _module(name).get_config(argument)
+    config = _call(name, argument)
     for key, text in (overrides or {}).items():
         override(config, key, text)
     return config
+
+
+def _call(name: str, argument: str) -> ConfigDict:
+    get_config = _module(name).get_config
+    if name in NAMES:
+        return get_config(argument)
+    try:
+        config = get_config(argument)
+    except Exception as error:
+        raise UserError(f"get_config({argument!r}) of {name} fails: {error!r}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config() of {name} must return a ConfigDict, as configs.base does")
+    # what the program returns must be readable again from the run's config.json
+    return from_json(to_json(config))
 
 
 def _module(name: str) -> Any:
@@ -54,7 +68,7 @@ def load_program(path: Path, function: str) -> Any:
     module = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path} fails when it is imported: {error!r}") from error
     if not hasattr(module, function):
         raise UserError(f"{path} does not define {function}()")
@@ -88,6 +102,8 @@ def _convert(key: str, value: Any, default: Any) -> Any:
             raise wrong
         return words[str(value).lower()]
     if isinstance(default, tuple):
+        if not isinstance(value, str | list | tuple):
+            raise wrong
         parts = value.split(",") if isinstance(value, str) else list(value)
         texts = [part.strip() for part in parts] if isinstance(value, str) else parts
         texts = [part for part in texts if part != ""]
@@ -127,7 +143,10 @@ def from_json(values: Mapping[str, Any]) -> ConfigDict:
     Raises:
       UserError: for a method, key or type that this version does not know.
     """
-    method = values.get("method", {}).get("name", "")
+    block = values.get("method") if isinstance(values, Mapping) else None
+    method = block.get("name") if isinstance(block, Mapping) else None
+    if not isinstance(method, str):
+        raise UserError("a configuration must be an object with a method and its name")
     if method not in NAMES:
         raise UserError(f"no method is called {method!r}; {nearest(str(method), NAMES)}")
     config = load(method)

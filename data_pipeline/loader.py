@@ -202,11 +202,25 @@ def evaluation_batches(
     examples = grain.MapDataset.source(dataset.source(split))
     examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples)))
     if limit and limit < len(examples):
-        examples = examples[:: -(-len(examples) // limit)]
+        chosen = np.linspace(0, len(examples) - 1, limit).round().astype(int)
+        examples = grain.MapDataset.source(_Chosen(examples, chosen.tolist()))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 4))
     reader = examples.batch(batch_size).to_iter_dataset(options)
     for batch in reader:
         yield pad_batch(batch, batch_size)
+
+
+class _Chosen:
+    """Some of a data set's elements, by position."""
+
+    def __init__(self, elements: Any, positions: Sequence[int]) -> None:
+        self._elements, self._positions = elements, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._elements[self._positions[index]]
 
 
 def pad_batch(batch: Batch, batch_size: int) -> Batch:

@@ -9,6 +9,8 @@ from pathlib import Path
 from kdjax.checks import UserError
 from kdjax.version import __version__
 
+SPLITS = ("train", "validation", "test")
+
 CONFIG_HELP = """\
 Any field of the configuration is set by --config.KEY=VALUE, for example
 --config.optimizer.learning_rate=1e-4 or --config.student.qualities=raw,c40.
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     try:
         overrides = parse_overrides(rest)
-        if overrides and not options.takes_config:
+        if overrides and not (options.takes_config and options.config):
             raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
         options.overrides = overrides
         _quiet_libraries()
@@ -31,12 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"kdjax: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"kdjax: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("kdjax: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return 0
 
 
@@ -82,6 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows every default, and the epilogue as it is written."""
+
+
 def _command(
     commands: argparse._SubParsersAction, name: str, text: str, *, takes_config: bool = False
 ) -> argparse.ArgumentParser:
@@ -90,10 +100,10 @@ def _command(
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=CONFIG_HELP if takes_config else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
-    parser.set_defaults(takes_config=takes_config)
+    parser.set_defaults(takes_config=takes_config, config="")
     return parser
 
 
@@ -144,7 +154,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
 def _evaluate(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "evaluate", "evaluate the best weights of runs in every quality")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--split", default="test", help="train, validation or test")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="split to evaluate on")
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--limit", type=int, default=0, help="at most so many images; 0: all")
 
@@ -155,7 +165,9 @@ def _report(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--output", type=Path, help="default: report.html in the runs' common folder"
     )
-    parser.add_argument("--split", default="test", help="split whose evaluation is shown")
+    parser.add_argument(
+        "--split", default="test", help="evaluation to show: a split of the data set"
+    )
 
 
 def _sweep(commands: argparse._SubParsersAction) -> None:

@@ -18,8 +18,9 @@ from data_pipeline.prepare import prepare
 from kdjax import demo, methods, models
 from kdjax.checks import UserError
 from kdjax.evaluate.tables import format_table, result_rows
+from kdjax.files import read_json
 from kdjax.train import checkpoint
-from kdjax.train.evaluation import evaluate_run
+from kdjax.train.evaluation import evaluate_run, evaluation_name
 from kdjax.train.loop import train
 from kdjax.train.reporting import report
 from kdjax.train.sweep import read_sweep, sweep
@@ -70,6 +71,9 @@ def _prepare(options: argparse.Namespace) -> None:
     dataset = open_dataset(path)
     sizes = ", ".join(f"{split} {size}" for split, size in dataset.sizes.items())
     print(f"{path}: {sizes} images; train with --config.data.path={path}")
+    skipped = read_json(path / "manifest.json", "a data set").get("skipped", {}).get("total", 0)
+    if skipped:
+        print(f"{skipped} items were left out; {path / 'manifest.json'} names them and says why")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -83,9 +87,10 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    data = options.data or ""
     for folder in options.runs:
-        evaluate_run(folder, split=options.split, data=options.data or "", limit=options.limit)
-    print_results(options.runs, options.split)
+        evaluate_run(folder, split=options.split, data=data, limit=options.limit)
+    print_results(options.runs, evaluation_name(options.split, data, options.limit))
 
 
 def print_results(runs: Sequence[Path], split: str = "test") -> None:
@@ -102,12 +107,13 @@ def _report(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     rows = read_sweep(options.file)
     results = sweep(rows, options.config, options.overrides, options.workdir)
-    print_results([run for run, _ in results])
+    if done := [run for run, evaluation in results if evaluation is not None]:
+        print_results(done)
     print(options.workdir / "results.csv")
     failed = [run.name for run, evaluation in results if evaluation is None]
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(results)} runs failed, see results.csv: {failed[0]}"
+            f"{len(failed)} of {len(results)} runs failed, see {options.workdir}/results.csv: {failed[0]}"
         )
 
 

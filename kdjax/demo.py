@@ -1,10 +1,12 @@
 """`kdjax demo`: the whole job on data it makes itself."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import configs
 from data_pipeline.prepare import prepare
+from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.train import checkpoint
@@ -86,7 +88,8 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
 def _evaluated(folder: Path) -> Evaluation:
     """Returns the evaluation on the test split, the stored one when it is of the best checkpoint."""
     if (folder / "evaluation" / "test.json").exists():
-        stored = Evaluation.load(folder / "evaluation", "test")
-        if stored.step == checkpoint.best_step(folder):
-            return stored
+        with contextlib.suppress(UserError):
+            stored = Evaluation.load(folder / "evaluation", "test")
+            if stored.step == checkpoint.best_step(folder):
+                return stored
     return evaluate_run(folder)

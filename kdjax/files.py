@@ -41,7 +41,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a JSON-lines file; a last line cut off by a crash ends it."""
+    """Yields the objects of a JSON-lines file; a damaged line, cut off by a crash say, is left out."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -49,7 +49,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):
-                return
+                continue
             if isinstance(value, dict):
                 yield value
 

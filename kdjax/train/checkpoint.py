@@ -22,7 +22,6 @@ from kdjax.types import PyTree
 RUNTIME_KEYS = frozenset(
     {
         "data.threads",
-        "data.workers",
         "data.read_ahead",
         "train.devices",
         "train.log_every",
@@ -163,14 +162,16 @@ def student_network(config: ConfigDict, axis_name: str | None = None) -> Network
     return network(config.student, config.student.dtype, axis_name)
 
 
-def network(student: ConfigDict, dtype: str, axis_name: str | None = None) -> Network:
-    """Returns the network of a `student` block, computing in `dtype`.
+def network(
+    student: ConfigDict, dtype: str, axis_name: str | None = None, *, key: str = "student.dtype"
+) -> Network:
+    """Returns the network of a `student` block, computing in `dtype`, which `key` names in errors.
 
     Raises:
       UserError: for an unknown network or dtype.
     """
-    if dtype not in ("float32", "bfloat16", "float16", "float64"):
-        raise UserError(f"student.dtype={dtype!r} must be float32, bfloat16, float16 or float64")
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise UserError(f"{key}={dtype!r} must be float32, bfloat16 or float16")
     try:
         module = models.create(
             student.network, dtype=jnp.dtype(dtype), width=student.width, axis_name=axis_name
@@ -193,7 +194,7 @@ def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int
     """
     folder = Path(run)
     config = read_config(folder)
-    net = network(config.student, dtype or config.student.dtype)
+    net = network(config.student, dtype or config.student.dtype, key="teacher.dtype")
     shapes = jax.eval_shape(
         lambda: net.module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
     )
@@ -211,6 +212,20 @@ def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int
             raise UserError(f"{folder}/best/{step} cannot be read: {_first_line(error)}") from error
     check_variables(variables, shapes, f"{folder}/best/{step}", config.student.network)
     return net, jax.tree.map(np.asarray, variables), step
+
+
+def mark_finished(run: Path, result: Mapping[str, Any]) -> None:
+    """Notes in the run's folder that it was trained to its end."""
+    write_json(run / "finished.json", dict(result))
+
+
+def check_finished(run: str | Path) -> None:
+    """Raises UserError when a run that is to teach was not trained to its end."""
+    read_config(run)
+    if not (Path(run) / "finished.json").exists():
+        raise UserError(
+            f"the teacher {run} is not trained to its end; run its `kdjax train` again to finish it"
+        )
 
 
 def best_step(run: str | Path) -> int | None:

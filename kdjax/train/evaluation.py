@@ -30,6 +30,8 @@ def evaluate_run(
     Raises:
       UserError: when the run or the data set cannot be used.
     """
+    if limit < 0:
+        raise UserError(f"--limit={limit} must be at least 0")
     folder = Path(run)
     config = checkpoint.read_config(folder)
     network, variables, step = checkpoint.load_best(folder)
@@ -63,8 +65,14 @@ def evaluate_run(
         )
     finally:
         progress.close()
-    result.save(folder / "evaluation", split)
+    result.save(folder / "evaluation", evaluation_name(split, data, limit))
     return result
+
+
+def evaluation_name(split: str, data: str | Path = "", limit: int = 0) -> str:
+    """Returns the name an evaluation is kept under; part of a split, or other data, has its own."""
+    name = f"{split}-on-{Path(data).resolve().name}" if str(data) else split
+    return f"{name}-limit{limit}" if limit else name
 
 
 def evaluation_size(configured: int, dataset: Dataset) -> int:

@@ -22,7 +22,7 @@ class RunLog:
         self._folder = run
         for name in ("metrics.jsonl", "timings.jsonl"):
             path = run / name
-            kept = [row for row in read_json_lines(path) if row.get("step", 0) <= start_step]
+            kept = [row for row in read_json_lines(path) if _step(row) <= start_step]
             write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._timings = (run / "timings.jsonl").open("a", encoding="utf-8")
@@ -50,6 +50,11 @@ class RunLog:
         self._metrics.close()
         self._timings.close()
         self._events.close()
+
+
+def _step(row: Mapping[str, Any]) -> float:
+    step = row.get("step")
+    return step if isinstance(step, int | float) else math.inf
 
 
 def _finite(value: Any) -> float | None:

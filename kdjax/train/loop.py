@@ -43,7 +43,9 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
         with held(run / ".lock", "is training"):
             checkpoint.claim_run(run, config, plan.dataset.identity())
             with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
-                return _Trainer(plan, run, checkpoints).run(state)
+                result = _Trainer(plan, run, checkpoints).run(state)
+            checkpoint.mark_finished(run, result)
+            return result
     except OSError as error:
         raise UserError(f"cannot write {run}: {error.strerror or error}") from error
 
@@ -224,7 +226,8 @@ def round_up(value: int, multiple: int) -> int:
 def _validation_steps(plan: Plan) -> Iterator[int]:
     """Yields the steps after which the student is validated: evenly over the epochs, and the last one."""
     interval = plan.steps_per_epoch / max(plan.config.train.validations_per_epoch, 1e-9)
-    count = int(plan.total_steps / max(interval, 1.0))
+    # float arithmetic on the host; a run of more validations than this would never end
+    count = min(int(plan.total_steps / max(interval, 1.0)), 1_000_000)
     for number in range(1, count + 1):
         yield min(plan.total_steps, max(1, round(number * max(interval, 1.0))))
     yield plan.total_steps

@@ -11,6 +11,9 @@ from kdjax.types import Array, PyTree
 
 Schedule = Callable[[Any], Any]
 
+CLASSIFIER = "classifier"
+"""Name of every network's linear head, a group of its own: it alone trains during a warm-up."""
+
 SCHEDULES = ("one_cycle", "constant", "cosine", "step")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
@@ -119,7 +122,14 @@ def make_optimizer(
     def chain() -> optax.GradientTransformation:
         return optax.chain(*clip, *middle, scale_by_given_learning_rate())
 
-    return optax.partition(
-        {group: chain() for group in groups},
-        lambda params: {group: group for group in params},
-    )
+    return optax.partition({group: chain() for group in groups}, _labels)
+
+
+def _labels(params: PyTree) -> PyTree:
+    """Returns each parameter's group: its top-level label, and the student's classifier its own."""
+    return {
+        group: {name: CLASSIFIER if name == CLASSIFIER else group for name in tree}
+        if group == "student"
+        else group
+        for group, tree in params.items()
+    }

@@ -19,7 +19,7 @@ from kdjax.train.state import TrainState, create_state
 from kdjax.train.step import StepParts, make_predict_step
 from kdjax.types import QUALITIES, Batch, PyTree
 
-GROUPS = ("student", "heads", "rotation")
+GROUPS = ("student", "classifier", "heads", "rotation")
 
 SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
 """Validation metrics by which the best weights can be chosen: higher is better."""
@@ -75,10 +75,12 @@ def make_plan(config: ConfigDict) -> Plan:
 
 
 def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
+    if jax.process_count() > 1:
+        raise ValueError("training over several hosts is not supported yet; start one process")
+    check_lengths(config)
+    check_qualities(config)
     devices = device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
-    check_qualities(config)
-    check_lengths(config)
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
     per_epoch = steps_per_epoch(dataset, config.data.batch_size)
@@ -88,6 +90,10 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
             f"{dataset.path} ({dataset.sizes.get('train', 0)} images)"
         )
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
+    if not dataset.sizes.get("validation"):
+        raise ValueError(f"{dataset.path} has no validation images; prepare more identities")
+    for run in config.teacher.runs:
+        checkpoint.check_finished(run)
     student = checkpoint.student_network(config, parallel.axis_name(devices))
     loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
     teachers = tuple(network for network, _, _ in loaded)
@@ -118,16 +124,22 @@ def check_lengths(config: ConfigDict) -> None:
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key}={value} is not finite")
+        if isinstance(value, int) and abs(value) >= 2**31:
+            raise ValueError(f"{key}={value} is too large; less than 2**31 is allowed")
     check_choice("train.selection", config.train.selection, SELECTIONS)
-    for key in ("data.batch_size", "evaluation.batch_size"):
+    for key in ("data.batch_size", "evaluation.batch_size", "student.width"):
         check_positive(key, values[key])
     for key in (
         *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
         *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
         *("data.image_size", "data.threads", "data.workers", "data.read_ahead"),
-        *("evaluation.validation_limit", "optimizer.learning_rate", "student.width"),
+        *("evaluation.validation_limit", "optimizer.learning_rate", "optimizer.momentum"),
+        *("seed.data", "seed.student", "optimizer.decay_epochs", "optimizer.decay_factor"),
     ):
         check_non_negative(key, values[key])
+    for key in ("optimizer.beta1", "optimizer.beta2"):
+        if not 0 <= values[key] < 1:
+            raise ValueError(f"{key}={values[key]} must be in [0, 1)")
     if not (config.train.steps or config.train.epochs):
         raise ValueError("train.steps and train.epochs are both 0; set one of them")
 

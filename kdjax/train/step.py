@@ -9,15 +9,12 @@ import optax
 
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import normalize
-from kdjax.train.optim import Schedule
+from kdjax.train.optim import CLASSIFIER, Schedule
 from kdjax.train.state import TrainState
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
 Augment = Callable[[Images, Array, Array], Images]
 """`(uint8 images by quality, index [B], epoch []) -> float images in [0, 1]`, one draw an example."""
-
-CLASSIFIER = "classifier"
-"""Name of every network's linear head, which alone trains during the warm-up."""
 
 
 class StepParts(NamedTuple):
@@ -69,14 +66,16 @@ def update(
     inputs = method_inputs(parts, state, targets, batch, axis_name)
     grads, batch_stats, aux, metrics = parts.method.grads(state.params, *inputs)
     grads, metrics = mean_over_axis((grads, metrics), axis_name)
-    if parts.warmup_steps:
-        grads = {**grads, "student": hold_backbone(grads["student"], inputs.hyper)}
     learning_rate = state.hyper["learning_rate"] * parts.schedule(state.step)
     updates, opt_state = parts.optimizer.update(
         grads, state.opt_state, state.params, learning_rate=learning_rate
     )
     if parts.warmup_steps:
-        updates = {**updates, "student": hold_backbone(updates["student"], inputs.hyper)}
+        trains = inputs.hyper["backbone_trains"] > 0
+        held = hold_backbone(updates["student"], trains)
+        updates = {**updates, "student": held}
+        opt_state = hold_moments(opt_state, state.opt_state, trains)
+        batch_stats = keep_unless(trains, batch_stats, state.batch_stats)
     new_state = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
@@ -87,15 +86,30 @@ def update(
     return new_state, {**metrics, "learning_rate": learning_rate}
 
 
-def hold_backbone(tree: PyTree, hyper: Mapping[str, Array]) -> PyTree:
-    """Returns the student's gradients or updates with all but the classifier's 0 during the warm-up."""
-    factor = hyper["backbone_trains"]
+def hold_backbone(updates: PyTree, trains: Array) -> PyTree:
+    """Returns the student's updates with all but the classifier's 0 until the backbone trains."""
     return {
-        name: value
-        if name == CLASSIFIER
-        else jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), value)
-        for name, value in tree.items()
+        name: value if name == CLASSIFIER else keep_unless(trains, value, _zeros(value))
+        for name, value in updates.items()
     }
+
+
+def hold_moments(new: Any, old: Any, trains: Array) -> Any:
+    """Returns the optimiser's state with the backbone's chain at rest until the backbone trains.
+
+    Fed with zeros instead, Adam would have counted the warm-up's steps and start without its bias correction.
+    """
+    held = keep_unless(trains, new.inner_states["student"], old.inner_states["student"])
+    return new._replace(inner_states={**new.inner_states, "student": held})
+
+
+def keep_unless(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    """Returns `new` where the condition holds, else `old`, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def _zeros(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.zeros_like, tree)
 
 
 def mean_over_axis(tree: PyTree, axis_name: str | None) -> PyTree:

@@ -24,9 +24,14 @@ def read_sweep(path: Path) -> list[dict[str, Any]]:
     program = configs.load_program(path, "sweep")
     try:
         rows = list(program.sweep())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"sweep() of {path} fails: {error!r}") from error
-    if not rows or not all(isinstance(row, Mapping) for row in rows):
+    if not rows or not all(
+        isinstance(row, Mapping)
+        and all(isinstance(key, str) for key in row)
+        and isinstance(row.get("config", ""), str)
+        for row in rows
+    ):
         raise UserError(f"sweep() of {path} must yield dicts such as {{'seed.student': 1}}")
     return [dict(row) for row in rows]
 

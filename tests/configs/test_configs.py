@@ -74,6 +74,12 @@ def test_key_of_another_version_is_refused_when_read_back():
         configs.from_json(values)
 
 
+@pytest.mark.parametrize("values", [[1], {"method": 3}, {}, {"method": {"name": 4}}])
+def test_damaged_configuration_is_one_line(values):
+    with pytest.raises(UserError):
+        configs.from_json(values)
+
+
 def test_own_program_is_a_configuration(tmp_path):
     program = tmp_path / "mine.py"
     program.write_text(
@@ -90,7 +96,12 @@ def test_own_program_is_a_configuration(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("x = 1\n", "does not define get_config"), ("1 / 0\n", "fails when it is imported")],
+    [
+        ("x = 1\n", "does not define get_config"),
+        ("1 / 0\n", "fails when it is imported"),
+        ("def get_config(network):\n    1 / 0\n", "ZeroDivisionError"),
+        ("def get_config(network):\n    return {}\n", "must return a ConfigDict"),
+    ],
 )
 def test_broken_program_is_one_line(tmp_path, text, message):
     program = tmp_path / "mine.py"

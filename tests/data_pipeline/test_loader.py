@@ -100,7 +100,7 @@ def test_evaluation_sees_each_example_once_with_padding_masked(dataset):
 def test_limit_spreads_over_the_split_and_keeps_the_index(dataset):
     batches = loader.evaluation_batches(dataset, ("raw",), split="test", batch_size=4, limit=5)
     rows = [i for b in batches for i, m in zip(b["index"], b["mask"], strict=True) if m]
-    assert rows == [0, 4, 8, 12, 16]
+    assert rows == [0, 5, 10, 14, 19]
     [whole] = loader.read_examples(dataset, "test", [8])
     assert whole["index"] == 8
 

@@ -49,6 +49,7 @@ def test_general_help_lists_every_command(capsys):
         (("prepare", "--output=x", "--source=absent"), "absent"),
         (("sweep", "absent.py", "--config=add", "--workdir=x"), "no file absent.py"),
         (("demo", "--config.train.steps=3"), "takes no --config.train.steps"),
+        (("info", "--config.train.steps=3"), "takes no --config.train.steps"),
     ],
 )  # fmt: skip
 def test_mistake_is_one_line_and_leaves_nothing(arguments, message, capsys, tmp_path, monkeypatch):
@@ -104,6 +105,31 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     assert "seed.student=2" in page
     assert cli.main(["info", "teacher"]) == 0
     assert cli.main(["info", str(tiny_dataset)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def sweep():\n    yield {3: 4}\n", "must yield dicts"),
+        ("def sweep():\n    raise SystemExit(0)\n", "fails"),
+        ("def sweep():\n    yield {'teacher.runs': 3}\n", "must be of type tuple"),
+    ],
+)
+def test_broken_sweep_is_one_line(text, message, tmp_path, capsys):
+    program = tmp_path / "rows.py"
+    program.write_text(text)
+    out = f"--workdir={tmp_path / 'out'}"
+    assert message in fails(capsys, "sweep", str(program), "--config=kd", out)
+
+
+def test_workdir_that_cannot_be_made_is_one_line(tiny_dataset, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    data = f"--config.data.path={tiny_dataset}"
+    line = fails(
+        capsys, "train", "--config=supervised:resnet_tiny", data, "--config.data.batch_size=8",
+        "--config.train.devices=1", f"--workdir={tmp_path / 'file' / 'run'}",
+    )  # fmt: skip
+    assert "cannot write" in line
 
 
 def test_sweep_checks_every_row_before_the_first_run(tiny_dataset, tmp_path, capsys):

@@ -13,6 +13,7 @@ from kdjax.files import held
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.loop import train
+from kdjax.train.setup import initial_state, make_plan
 
 SETTINGS = {
     "data.batch_size": "8",
@@ -119,6 +120,10 @@ def test_folder_of_something_else_is_refused(tmp_path, tiny_dataset):
         ({"train__epochs": -1}, r"train\.epochs=-1"),
         ({"train__epochs": 0}, "both 0"),
         ({"optimizer__learning_rate": "1e999"}, r"optimizer\.learning_rate=inf is not finite"),
+        ({"seed__data": -1}, r"seed\.data=-1"),
+        ({"seed__data": 10**23}, r"seed\.data=1\d+ is too large"),
+        ({"train__steps": 10**12}, r"train\.steps=1\d+ is too large"),
+        ({"optimizer__beta1": 1}, r"optimizer\.beta1=1"),
         ({"evaluation__batch_size": 0}, r"evaluation\.batch_size=0"),
     ],
 )
@@ -193,6 +198,48 @@ def test_student_learns_from_a_finished_run(finished, tiny_dataset, tmp_path):
     ]
     assert len(measured) == 2
     assert all(value > 0 for value in measured)
+
+
+def test_unfinished_run_does_not_teach(finished, tiny_dataset, tmp_path):
+    run, _ = finished
+    copy = tmp_path / "teacher"
+    shutil.copytree(run, copy)
+    (copy / "finished.json").unlink()
+    settings = {**SETTINGS, "data.path": str(tiny_dataset), "teacher.runs": str(copy)}
+    with pytest.raises(UserError, match="is not trained to its end"):
+        train(configs.load("kd:resnet_tiny", settings), tmp_path / "kd")
+
+
+def test_damaged_lines_cost_no_others(finished, tiny_dataset, tmp_path):
+    run, result = finished
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    whole = (copy / "metrics.jsonl").read_text().splitlines()
+    (copy / "metrics.jsonl").write_text("\n".join([whole[0], "garbage", *whole[1:], '{"st']))
+    assert train(config_for(tiny_dataset), copy) == result
+    assert (copy / "metrics.jsonl").read_text().splitlines() == whole
+
+
+def test_classifier_alone_trains_during_the_warm_up(tiny_dataset, tmp_path):
+    changed = {"train__head_epochs": 1, "train__epochs": 1, "train__validations_per_epoch": 6}
+    settings = config_for(tiny_dataset, **changed)
+    plan = make_plan(settings)
+    before = jax.device_get(initial_state(plan))
+    train(settings, tmp_path / "run")
+    after = checkpoint.load_best(tmp_path / "run")[1]
+    for name, value in before.params["student"].items():
+        same = jax.tree.map(np.array_equal, value, after["params"][name])
+        assert all(jax.tree.leaves(same)) == (name != "classifier"), name
+    jax.tree.map(np.testing.assert_array_equal, before.batch_stats, after["batch_stats"])
+
+
+def test_partial_evaluation_leaves_the_whole_one_alone(finished):
+    run, _ = finished
+    whole = evaluate_run(run)
+    part = evaluate_run(run, limit=6)
+    assert part.counts["real"] + part.counts["fake"] == 6
+    kept = json.loads((run / "evaluation" / "test.json").read_text())
+    assert kept["counts"] == whole.counts
 
 
 def test_bfloat16_trains(tiny_dataset, tmp_path):
