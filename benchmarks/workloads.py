@@ -182,7 +182,7 @@ class Training:
 def _parts(method: methods.Method, size: int, steps: int) -> StepParts:
     optimizer = make_optimizer(
         "adam",
-        groups=("student", "heads", "rotation"),
+        groups=("student", "classifier", "heads", "rotation"),
         beta1=0.9,
         beta2=0.999,
         epsilon=1e-8,

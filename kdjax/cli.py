@@ -128,8 +128,12 @@ def _prepare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--forge", action="store_true", help="make fakes out of the real faces (folder)"
     )
-    parser.add_argument("--image_size", type=int, default=128, help="side of the faces in pixels")
-    parser.add_argument("--frames", type=int, default=8, help="frames kept of each video (folder)")
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        help="side of the faces in pixels; default: 128, 64 for synthfaces",
+    )
+    parser.add_argument("--frames", type=int, default=16, help="frames kept of each video (folder)")
     parser.add_argument(
         "--detector", default="hog", help="hog, or a YuNet model file (.onnx) (folder)"
     )
