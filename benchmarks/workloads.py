@@ -40,6 +40,9 @@ METHOD_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """The shipped configurations' options again: those need ml_collections (a test compares them)."""
 
+GROUPS = ("student", "classifier", "heads", "rotation")
+"""Labels of the parameters that the optimiser is made for."""
+
 STUDENT_QUALITY = "c40"
 TEACHER_QUALITY = "raw"
 
@@ -182,7 +185,7 @@ class Training:
 def _parts(method: methods.Method, size: int, steps: int) -> StepParts:
     optimizer = make_optimizer(
         "adam",
-        groups=("student", "classifier", "heads", "rotation"),
+        groups=GROUPS,
         beta1=0.9,
         beta2=0.999,
         epsilon=1e-8,

@@ -84,6 +84,12 @@ def test_options_equal_those_of_the_shipped_configurations(
         assert options == base.METHODS[method]
 
 
+def test_optimiser_knows_every_group_of_the_training_loop(harness: ModuleType) -> None:
+    workloads = importlib.import_module("workloads")
+    setup = importlib.import_module("kdjax.train.setup")
+    assert set(setup.GROUPS) <= set(workloads.GROUPS)
+
+
 def test_reference_density_of_one_channel_view_is_channel_attention(harness: ModuleType) -> None:
     references = importlib.import_module("references")
     features = np.random.default_rng(0).normal(size=(2, 3, 4, 8))
