@@ -69,7 +69,10 @@ def open_dataset(path: str | Path) -> Dataset:
     if not str(path):
         raise UserError("data.path is empty; give --config.data.path=FOLDER of a prepared data set")
     if not folder.is_dir():
-        raise UserError(f"no data set at {folder}; make one with `kdjax prepare --output={folder}`")
+        seen_from = "" if folder.is_absolute() else f", seen from {Path.cwd()}"
+        raise UserError(
+            f"no data set at {folder}{seen_from}; make one with `kdjax prepare --output={folder}`"
+        )
     found = sorted(
         {info.parent for info in folder.rglob("dataset_info.json")}
         - {info.parent for info in folder.rglob("*incomplete*/**/dataset_info.json")}

@@ -14,7 +14,8 @@ SPLITS = ("train", "validation", "test")
 CONFIG_HELP = """\
 Any field of the configuration is set by --config.KEY=VALUE, for example
 --config.optimizer.learning_rate=1e-4 or --config.student.qualities=raw,c40.
-`kdjax info --config=NAME` lists the fields with their values."""
+`kdjax info --config=NAME` lists the fields with their values; `kdjax info` alone
+lists the configurations and the networks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,12 +134,12 @@ def _prepare(commands: argparse._SubParsersAction) -> None:
         type=int,
         help="side of the faces in pixels; default: 128, 64 for synthfaces",
     )
-    parser.add_argument("--frames", type=int, default=16, help="frames kept of each video (folder)")
+    parser.add_argument("--frames", type=int, help="frames kept of each video (folder); default: 16")
     parser.add_argument(
-        "--detector", default="hog", help="hog, or a YuNet model file (.onnx) (folder)"
+        "--detector", help="hog, or a YuNet model file (.onnx) (folder); default: hog"
     )
     parser.add_argument(
-        "--identities", type=int, default=0, help="people to draw (synthfaces); 0: the default"
+        "--identities", type=int, help="people to draw (synthfaces); default: 240"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")

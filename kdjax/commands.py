@@ -48,25 +48,18 @@ def _demo(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     if options.dataset == "folder" and options.source is None:
         raise UserError("--source is missing: the folder with real/ and fake/ images and videos")
-    extra: dict[str, Any] = {}
-    if options.dataset == "synthfaces":
-        if options.identities:
-            extra["identities"] = options.identities
-    else:
-        extra.update(
-            source=options.source,
-            forge=options.forge,
-            frames_per_video=options.frames,
-            detector=options.detector,
-        )
     path = prepare(
         options.dataset,
         options.output,
+        source=options.source,
+        forge=options.forge,
+        frames_per_video=options.frames,
+        detector=options.detector,
+        identities=options.identities,
         image_size=options.image_size,
         seed=options.seed,
         workers=options.workers,
         overwrite=options.overwrite,
-        **extra,
     )
     dataset = open_dataset(path)
     sizes = ", ".join(f"{split} {size}" for split, size in dataset.sizes.items())

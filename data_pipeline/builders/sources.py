@@ -103,8 +103,14 @@ def _items(source: Path, root: Path, label: int) -> Iterator[Item]:
 
 def _files(root: Path) -> Iterator[Path]:
     """Yields files below a folder; a folder that links lead to again is entered once."""
+
+    def refuse(error: OSError) -> None:
+        reason = error.strerror or error
+        raise checks.UserError(f"cannot look into {error.filename}: {reason}; mend or move it")
+
     seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    walk = os.walk(root, followlinks=True, onerror=refuse if root.is_dir() else None)
+    for folder, folders, files in walk:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()

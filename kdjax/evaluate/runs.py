@@ -53,6 +53,10 @@ def read_runs(paths: Sequence[str | os.PathLike[str]], split: str = "test") -> l
                 "is not a run (it has no config.json)" if folder.is_dir() else "does not exist"
             )
             raise UserError(f"{folder} {problem}; give a folder that `kdjax train` wrote")
+    kept = sorted({path.stem for folder in folders for path in folder.glob("evaluation/*.json")})
+    # a run that is not evaluated yet has curves to show; a name that none has is a slip
+    if kept and split not in kept:
+        raise UserError(f"no run has an evaluation on {split!r}; there are: {', '.join(kept)}")
     return [
         _read_run(folder, name, split)
         for folder, name in zip(folders, _short_names(folders), strict=True)

@@ -1,5 +1,6 @@
 """Checkpoints: state, data position and configuration in one commit; the best weights beside them."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ RUNTIME_KEYS = frozenset(
 """Keys that do not change what a run computes: a run may go on with other values."""
 
 
-OWN_FILES = frozenset({".lock", "dataset.json"})
+OWN_FILES = frozenset({".lock", "inputs.json"})
 """What a run cut off at its very beginning has left."""
 
 
@@ -83,7 +84,7 @@ class Checkpoints:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self._latest.directory}/{step} does not hold this model's state "
+                f"{self._latest.directory}/{step} is damaged or of another model "
                 f"({_first_line(error)}); use another --workdir"
             ) from error
         return restored["state"]
@@ -109,27 +110,43 @@ def check_folder(run: Path) -> None:
         raise UserError(f"{run} is not empty and not a run; give --workdir a new folder")
 
 
-def claim_run(run: Path, config: ConfigDict, dataset: Mapping[str, Any]) -> None:
-    """Writes configuration and data set of a new run, or checks that an existing run has the same.
+def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
+    """Writes configuration and inputs of a new run, or checks that an existing run has the same.
 
     Args:
       run: folder of the run.
       config: the configuration.
-      dataset: what tells the data set from another (`Dataset.identity`).
+      inputs: what tells the data set and the teachers' weights from others (`Plan.inputs`).
 
     Raises:
-      UserError: when the folder holds a run of another configuration or data set.
+      UserError: when the folder holds a run of another configuration, data set or teacher.
     """
     if (run / "config.json").exists():
         _check_same_config(run, config)
-        if read_json(run / "dataset.json", "a run of `kdjax train`") != dict(dataset):
+        found = read_json(run / "inputs.json", "a run of `kdjax train`")
+        if found.get("dataset") != inputs["dataset"]:
             raise UserError(
                 f"the data set at {config.data.path} is not the one that {run} was begun with; "
                 "give another --workdir, or prepare the data set as it was"
             )
+        if found.get("teachers") != inputs["teachers"]:
+            raise UserError(
+                f"the weights of {', '.join(config.teacher.runs)} are not those that {run} was "
+                "begun with; give another --workdir"
+            )
         return
-    write_json(run / "dataset.json", dict(dataset))
+    write_json(run / "inputs.json", dict(inputs))
     write_json(run / "config.json", configs.to_json(config))
+
+
+def fingerprint(variables: PyTree) -> str:
+    """Returns a hash of a tree of arrays: of their names, shapes, dtypes and bytes."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _check_same_config(run: Path, config: ConfigDict) -> None:

@@ -16,6 +16,7 @@ from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
 from kdjax.train import checkpoint, parallel
+from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.setup import Plan, compile_predict, initial_state, make_plan
 from kdjax.train.state import TrainState, student_variables
@@ -41,7 +42,7 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
         checkpoint.check_folder(run)
         run.mkdir(parents=True, exist_ok=True)
         with held(run / ".lock", "is training"):
-            checkpoint.claim_run(run, config, plan.dataset.identity())
+            checkpoint.claim_run(run, config, plan.inputs())
             with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
                 result = _Trainer(plan, run, checkpoints).run(state)
             checkpoint.mark_finished(run, result)
@@ -86,7 +87,8 @@ class _Trainer:
         if start:
             progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
         try:
-            state = self._steps(state, log, progress)
+            with catch_signals() as interruption:
+                state = self._steps(state, log, progress, interruption)
         except KeyboardInterrupt:
             progress.say(
                 f"interrupted; the same command goes on from the last checkpoint of {self.folder}"
@@ -102,7 +104,9 @@ class _Trainer:
             "stopped_early": int(state.step) < plan.total_steps,
         }
 
-    def _steps(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
+    def _steps(
+        self, state: TrainState, log: RunLog, progress: Progress, interruption: Interruption
+    ) -> TrainState:
         plan, train = self.plan, self.plan.config.train
         replicated = parallel.replicate(state, plan.devices)
         step = int(state.step)
@@ -119,7 +123,8 @@ class _Trainer:
             step += 1
             pending.append(metrics)
             validates = step in self.validation_steps
-            if step % max(1, train.log_every) == 0 or validates or measured:
+            stops = interruption.asked
+            if step % max(1, train.log_every) == 0 or validates or measured or stops:
                 values = {**self._average(pending), **measured}
                 log.write("train", step, step / plan.steps_per_epoch, values)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
@@ -136,6 +141,10 @@ class _Trainer:
                     progress.say(f"stopped early: {train.patience} validations without improvement")
                     break
                 clock = time.monotonic()
+            if stops:
+                if not validates:
+                    self._save(parallel.unreplicate(replicated, plan.devices))
+                raise KeyboardInterrupt
         return parallel.unreplicate(replicated, plan.devices)
 
     def _measures_gradients(self, step: int) -> bool:
@@ -157,12 +166,10 @@ class _Trainer:
             selection = parallel.replicate(choice, self.plan.devices)
             norm = self.gradient_norm(replicated, self.teachers, batch, selection)
             norms[name] = float(parallel.unreplicate(norm, self.plan.devices))
-        reference = norms.get("cross_entropy", 0.0)
-        return {
-            f"gradient_ratio/{name}": norm / max(reference, 1e-12)
-            for name, norm in norms.items()
-            if name != "cross_entropy"
-        }
+        reference = norms.pop("cross_entropy", 0.0)
+        # a cross-entropy of weight 0 is no yardstick
+        ratios = norms if reference > 0 else {}
+        return {f"gradient_ratio/{name}": norm / reference for name, norm in ratios.items()}
 
     def _average(self, pending: list[Mapping[str, Any]]) -> dict[str, float]:
         rows = jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
@@ -203,8 +210,11 @@ class _Trainer:
         # the best first: a crash in between repeats this validation and finds it saved
         if better:
             self.checkpoints.save_best(state)
-        self.checkpoints.save_latest(state, self.batches, configs.to_json(config))
+        self._save(state)
         return state
+
+    def _save(self, state: TrainState) -> None:
+        self.checkpoints.save_latest(state, self.batches, configs.to_json(self.plan.config))
 
     def _validation_batches(self) -> Iterator[Any]:
         config = self.plan.config

@@ -60,6 +60,13 @@ class Plan(NamedTuple):
         teacher = (self.config.teacher.quality,) if self.teachers else ()
         return tuple(dict.fromkeys((*self.config.student.qualities, *teacher)))
 
+    def inputs(self) -> dict[str, Any]:
+        """What tells the data set and the teachers' weights from others, as JSON."""
+        return {
+            "dataset": self.dataset.identity(),
+            "teachers": [checkpoint.fingerprint(tree) for tree in self.teacher_variables],
+        }
+
 
 def make_plan(config: ConfigDict) -> Plan:
     """Checks a configuration against the data set, the machine and the teachers, and builds the run.

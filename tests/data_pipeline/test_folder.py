@@ -73,6 +73,20 @@ def test_any_nesting_is_found_in_order_and_litter_is_left(tmp_path):
     assert found == [("fake/x.mp4", 1, "x"), ("real/a.jpg", 0, "a"), ("real/b/c/1.png", 0, "b")]
 
 
+def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
+    (tmp_path / "real" / "locked").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(checks.UserError, match=r"cannot look into .*locked: Permission denied"):
+        sources.scan(tmp_path, forge=True, output=tmp_path / "out")
+
+
 def test_links_that_lead_in_a_circle_end(tmp_path):
     touch(tmp_path, "real/a/1.png", "fake/x.png")
     (tmp_path / "real/a/again").symlink_to(tmp_path / "real")

@@ -29,6 +29,12 @@ def test_what_is_missing_becomes_a_note(make, tmp_path):
     assert describe(run)["steps"] is None
 
 
+def test_an_evaluation_that_no_run_has_is_named(make, tmp_path):
+    folder = make.run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"no run has an evaluation on 'tset'; there are: test"):
+        read_runs([folder], "tset")
+
+
 def test_a_truncated_last_line_is_passed_over_in_silence(make, tmp_path):
     folder = make.run(tmp_path / "run")
     with (folder / "metrics.jsonl").open("a") as file:

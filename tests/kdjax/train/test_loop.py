@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -12,6 +13,8 @@ from kdjax.checks import UserError
 from kdjax.files import held
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run
+from kdjax.train.interrupt import catch_signals
+from kdjax.train.log import RunLog
 from kdjax.train.loop import train
 from kdjax.train.setup import initial_state, make_plan
 
@@ -139,9 +142,63 @@ def test_run_does_not_go_on_with_another_data_set(finished, tiny_dataset, tmp_pa
     run, _ = finished
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    found = json.loads((copy / "dataset.json").read_text())
-    (copy / "dataset.json").write_text(json.dumps({**found, "manifest": "of another"}))
+    found = json.loads((copy / "inputs.json").read_text())
+    found["dataset"]["manifest"] = "of another"
+    (copy / "inputs.json").write_text(json.dumps(found))
     with pytest.raises(UserError, match=r"is not the one that .* was begun with"):
+        train(config_for(tiny_dataset), copy)
+
+
+def test_run_does_not_go_on_with_another_teacher(tmp_path, tiny_dataset):
+    config = config_for(tiny_dataset, teacher__runs="teacher")
+    weights = {"kernel": np.zeros(3, np.float32)}
+    inputs = {"dataset": {}, "teachers": [checkpoint.fingerprint(weights)]}
+    checkpoint.claim_run(tmp_path, config, inputs)
+    checkpoint.claim_run(tmp_path, config, inputs)
+    weights["kernel"][1] = 1
+    inputs["teachers"] = [checkpoint.fingerprint(weights)]
+    with pytest.raises(UserError, match="the weights of teacher are not those that"):
+        checkpoint.claim_run(tmp_path, config, inputs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_keeps_every_step(finished, tiny_dataset, tmp_path, monkeypatch, number):
+    whole, result = finished
+    write = RunLog.write_timing
+
+    def interrupt(log, step, values):
+        write(log, step, values)
+        if step == 4:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(RunLog, "write_timing", interrupt)
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_for(tiny_dataset), tmp_path / "run")
+    assert signal.getsignal(number) is before
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["5"]
+    monkeypatch.undo()
+    assert train(config_for(tiny_dataset), tmp_path / "run") == result
+    own, other = (checkpoint.load_best(run)[1] for run in (tmp_path / "run", whole))
+    jax.tree.map(np.testing.assert_array_equal, own, other)
+
+
+def test_second_signal_stops_at_once():
+    with catch_signals() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_damaged_checkpoint_is_named(finished, tiny_dataset, tmp_path):
+    run, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    for path in (copy / "checkpoints").rglob("*"):
+        if path.is_file() and path.parent.name != "12" and path.name != "_CHECKPOINT_METADATA":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="is damaged or of another model"):
         train(config_for(tiny_dataset), copy)
 
 
@@ -169,7 +226,7 @@ def test_folder_that_is_no_run_is_named(tmp_path):
 
 
 def test_run_without_checkpoint_is_named(tmp_path, tiny_dataset):
-    checkpoint.claim_run(tmp_path / "run", config_for(tiny_dataset), {})
+    checkpoint.claim_run(tmp_path / "run", config_for(tiny_dataset), {"dataset": {}})
     with pytest.raises(UserError, match="has no checkpoint yet"):
         evaluate_run(tmp_path / "run")
 
