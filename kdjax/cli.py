@@ -134,13 +134,13 @@ def _prepare(commands: argparse._SubParsersAction) -> None:
         type=int,
         help="side of the faces in pixels; default: 128, 64 for synthfaces",
     )
-    parser.add_argument("--frames", type=int, help="frames kept of each video (folder); default: 16")
+    parser.add_argument(
+        "--frames", type=int, help="frames kept of each video (folder); default: 16"
+    )
     parser.add_argument(
         "--detector", help="hog, or a YuNet model file (.onnx) (folder); default: hog"
     )
-    parser.add_argument(
-        "--identities", type=int, help="people to draw (synthfaces); default: 240"
-    )
+    parser.add_argument("--identities", type=int, help="people to draw (synthfaces); default: 240")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument(
