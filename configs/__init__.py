@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from kdjax.checks import UserError, nearest
 
-NAMES = ("supervised", "kd", "add")
+NAMES = ("supervised", "kd", "ckd", "add", "tokd", "qad", "baselines", "combine")
 """The configurations that ship with the package."""
 
 

@@ -1,47 +1,18 @@
 """Every default, once. A method's file says only what differs."""
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-METHODS: dict[str, dict[str, Any]] = {
-    "supervised": {},
-    "kd": {
-        "temperature": 4.0,
-        "cross_entropy_weight": 0.1,
-        "kd_weight": 0.9,
-    },
-    "add": {
-        "frequency_weight": 1.0,
-        "view_weight": 16.0,
-        "frequency_layers": (0.0, 1.0, 2.0, 0.25),
-        "view_layers": (0.0, 0.5, 2.5, 2.0),
-        "frequency_gamma": 1.0,
-        "view_gamma": 100.0,
-        "view_eta": 50.0,
-        "margin": 0.012,
-        "views": 12,
-        "adapter": "none",
-        "scale": "sum",
-        "coordinates": "index",
-        "cost": "squared",
-        "both_directions": False,
-        "relative_margin": False,
-        "mode": "paper",
-    },
-}
-"""Defaults of each method's own options, as the papers give them."""
-
+from kdjax.methods.defaults import defaults
 
 def get_config(method: str, network: str = "") -> ConfigDict:
     """Returns the configuration of a method with every field at its default.
 
     Args:
-      method: a name in `METHODS`.
+      method: a name of `kdjax.methods.names()`.
       network: the student's network; `resnet50` (ADD's) when empty.
     """
     config = ConfigDict()
-    config.method = ConfigDict({"name": method, **METHODS[method]})
+    config.method = ConfigDict({"name": method, **defaults(method)})
 
     config.student = ConfigDict()
     config.student.network = network or "resnet50"
@@ -53,11 +24,16 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.teacher = ConfigDict()
     # folders of finished runs
     config.teacher.runs = ()
+    # files of recorded outputs (.npz, .safetensors), teachers after those of the runs
+    config.teacher.recorded = ()
     config.teacher.quality = "raw"
     config.teacher.dtype = "float32"
 
     config.data = ConfigDict()
     config.data.path = ""
+    # training images, balanced and spread over people; 0: all
+    config.data.subset = 0
+    config.data.subset_seed = 0
     config.data.batch_size = 144
     # side of the crop in pixels; 0: as stored
     config.data.image_size = 0
@@ -80,6 +56,9 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.optimizer.warmup_fraction = 0.05
     config.optimizer.decay_epochs = 5.0
     config.optimizer.decay_factor = 0.1
+    # of TOKD's rotations: plain SGD, and the power that the schedule's factor is raised to
+    config.optimizer.rotation_learning_rate = 0.05
+    config.optimizer.rotation_power = 2.0
 
     config.train = ConfigDict()
     config.train.epochs = 32.0
@@ -91,6 +70,8 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.train.selection = "accuracy"
     # epochs at the start in which the classifier alone trains (for a pretrained student)
     config.train.head_epochs = 0.0
+    # NAME:rise or fall:START:END, shares of the run between which a loss weight goes from or to 0
+    config.train.weight_schedules = ()
     # validations between two measurements of every loss term's gradient; 0: never
     config.train.gradient_ratio_every = 10
     config.train.log_every = 10

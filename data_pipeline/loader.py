@@ -130,6 +130,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     split: str = "train",
+    indices: Sequence[int] | np.ndarray | None = None,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 4,
@@ -147,6 +148,8 @@ def training_batches(
       batch_size: examples a step over all processes.
       seed: seed of the shuffle.
       split: the split to read.
+      indices: the examples of the split to use, as `subsets.choose_subset` gives them; None for all. A batch's
+        `index` is the place in the whole split all the same.
       process_index: this process.
       process_count: how many processes share the batch.
       threads: reading threads a process.
@@ -154,18 +157,21 @@ def training_batches(
       workers: worker processes; 0 reads in threads of this process.
 
     Raises:
-      UserError: when the split is smaller than one batch.
+      UserError: when the split, or what `indices` take of it, is smaller than one batch.
+      ValueError: when an index lies outside the split.
     """
-    size = dataset.sizes.get(split, 0)
-    per_epoch = steps_per_epoch(dataset, batch_size, split)
+    size = _count_examples(dataset, split, indices)
+    per_epoch = steps_per_epoch(dataset, batch_size, split, indices=indices)
     if not per_epoch:
+        part = f"split {split!r}" if indices is None else f"data.subset of split {split!r}"
         raise UserError(
-            f"data.batch_size={batch_size} is larger than the {size} examples of split {split!r}"
+            f"data.batch_size={batch_size} is larger than the {size} examples of {part}"
         )
     examples = grain.MapDataset.source(dataset.source(split))
-    examples = (
-        examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples))).seed(seed).shuffle()
-    )
+    examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples)))
+    if indices is not None:
+        examples = grain.MapDataset.source(_Chosen(examples, np.asarray(indices).tolist()))
+    examples = examples.seed(seed).shuffle()
     examples = examples[: per_epoch * batch_size].repeat()
     examples = examples[process_index::process_count]
     batches = examples.batch(batch_size // process_count, drop_remainder=True)
@@ -178,9 +184,29 @@ def training_batches(
     return iter(reader)
 
 
-def steps_per_epoch(dataset: Dataset, batch_size: int, split: str = "train") -> int:
-    """Returns the number of whole batches in a split."""
-    return dataset.sizes.get(split, 0) // batch_size
+def steps_per_epoch(
+    dataset: Dataset,
+    batch_size: int,
+    split: str = "train",
+    *,
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> int:
+    """Returns the number of whole batches in a split, or in the examples of it that `indices` take."""
+    return _count_examples(dataset, split, indices) // batch_size
+
+
+def _count_examples(
+    dataset: Dataset, split: str, indices: Sequence[int] | np.ndarray | None
+) -> int:
+    size = dataset.sizes.get(split, 0)
+    if indices is None:
+        return size
+    positions = np.asarray(indices)
+    if positions.size and not 0 <= positions.min() <= positions.max() < size:
+        raise ValueError(
+            f"indices must lie in 0..{size - 1}, got {positions.min()}..{positions.max()}"
+        )
+    return positions.size
 
 
 def evaluation_batches(

@@ -1,33 +1,139 @@
 """Methods: which features meet which losses."""
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from kdjax.checks import nearest
+from kdjax import losses
+from kdjax.checks import check_choice, check_positive, nearest
+from kdjax.methods import base
 from kdjax.methods.add import add
-from kdjax.methods.base import Inputs, Method, Network, one_pass
+from kdjax.methods.base import Inputs, Method, Network, Recorded, Teacher
+from kdjax.methods.baselines import ALONE as baselines_alone
+from kdjax.methods.baselines import baselines
+from kdjax.methods.ckd import ckd
+from kdjax.methods.defaults import defaults
 from kdjax.methods.kd import kd
-from kdjax.methods.supervised import supervised
+from kdjax.methods.part import Part, assemble
+from kdjax.methods.qad import qad
+from kdjax.methods.tokd import tokd
 
-__all__ = ["Inputs", "Method", "Network", "add", "create", "kd", "names", "one_pass", "supervised"]
+__all__ = [
+    *("Inputs", "Method", "Network", "Part", "Recorded", "Teacher"),
+    *("add", "assemble", "baselines", "ckd", "create", "defaults", "kd", "names", "qad", "tokd"),
+]
+
+Factory = Callable[..., Part]
+
+TEACHERLESS = ("qad", *baselines_alone)
+"""Parts, and rows of `baselines`, that learn from no teacher."""
+
+CLASSIFICATIONS = ("cross_entropy", "tempered")
 
 
-def _methods() -> dict[str, Callable[..., Method]]:
-    return {"supervised": supervised, "kd": kd, "add": add}
+def _parts() -> dict[str, Factory]:
+    return {"kd": kd, "ckd": ckd, "add": add, "tokd": tokd, "qad": qad, "baselines": baselines}
 
 
 def names() -> tuple[str, ...]:
     """Returns the names that `create` knows."""
-    return tuple(_methods())
+    return ("supervised", *_parts(), "combine")
 
 
-def create(name: str, student: Network, teachers: Sequence[Network], **options: Any) -> Method:
-    """Returns the method called `name`, built with the options of its factory.
+def create(
+    name: str,
+    student: Network,
+    teachers: Sequence[Teacher],
+    *,
+    qualities: Sequence[str],
+    teacher_quality: str = "raw",
+    dataset_size: int = 0,
+    split_size: int = 0,
+    steps_per_epoch: int = 1,
+    **options: Any,
+) -> Method:
+    """Returns the method called `name`: cross-entropy, and its part; `combine` sums several parts.
+
+    Args:
+      name: `supervised`, a part's name, or `combine`.
+      student: the network to train.
+      teachers: frozen networks, or records of some.
+      qualities: the qualities the student sees, all in one forward pass.
+      teacher_quality: the quality the teachers see.
+      dataset_size: number of training images.
+      split_size: number of images in the training split, whether a subset leaves some out or not.
+      steps_per_epoch: steps in which each of them is seen once.
+      **options: what differs from `defaults(name)`.
 
     Raises:
       ValueError: for an unknown name or an option out of range.
     """
-    methods = _methods()
-    if name not in methods:
-        raise ValueError(f"unknown method {name!r}; {nearest(name, methods)}")
-    return methods[name](student, teachers, **options)
+    if name not in names():
+        raise ValueError(f"unknown method {name!r}; {nearest(name, names())}")
+    known = defaults(name)
+    for key in options:
+        if key not in known:
+            raise ValueError(f"unknown option method.{key} of {name}; {nearest(key, known)}")
+    options = {**known, **options}
+    facts = {
+        "qualities": tuple(qualities),
+        "teacher_quality": teacher_quality,
+        "dataset_size": dataset_size,
+        "split_size": split_size,
+        "steps_per_epoch": steps_per_epoch,
+    }
+    common = {key: options.pop(key) for key in defaults("supervised")}
+    chosen = {name: options}
+    if name == "combine":
+        names_of_parts = options["parts"]
+        if not names_of_parts or len(set(names_of_parts)) < len(names_of_parts):
+            raise ValueError("method.parts must name one or more different methods, as qad,add")
+        for part in names_of_parts:
+            check_choice("method.parts", part, tuple(_parts()))
+        chosen = {part: options[part] for part in names_of_parts}
+    elif name == "supervised":
+        base.check_no_teachers(name, teachers)
+        chosen = {}
+    parts = [
+        _build(part, student, teachers, facts, own, alone=name != "combine")
+        for part, own in chosen.items()
+    ]
+    return assemble(
+        student,
+        facts["qualities"],
+        parts,
+        cross_entropy_weight=_checked_weight(common["cross_entropy_weight"]),
+        classify=_classify(common["classification"], common["classification_temperature"]),
+        prefix=name == "combine",
+    )
+
+
+def _build(
+    name: str,
+    student: Network,
+    teachers: Sequence[Teacher],
+    facts: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    alone: bool,
+) -> Part:
+    factory = _parts()[name]
+    wanted = inspect.signature(factory).parameters
+    facts = {key: value for key, value in facts.items() if key in wanted}
+    # the others of a combination have the teachers
+    without = name in TEACHERLESS or options.get("loss") in TEACHERLESS
+    return factory(student, () if without and not alone else teachers, **facts, **options)
+
+
+def _checked_weight(weight: float) -> float:
+    base.check_weights(cross_entropy_weight=weight)
+    return weight
+
+
+def _classify(kind: str, temperature: float) -> Callable[..., Any]:
+    check_choice("method.classification", kind, CLASSIFICATIONS)
+    check_positive("method.classification_temperature", temperature)
+    if kind == "cross_entropy":
+        return losses.cross_entropy
+    return partial(losses.tempered_softmax, temperature=temperature)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
-from kdjax.methods.base import Inputs, Method, Network, Rest, Terms
+from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
+from kdjax.methods.part import Part
 from kdjax.models.layers import Conv
-from kdjax.types import Array, Batch, Features, Images, Metrics, PyTree
+from kdjax.types import Array, Batch, Features, Metrics, Outputs, PyTree
 
-STAGES = ("stage1", "stage2", "stage3", "stage4")
 ADAPTERS = ("none", "conv1x1")
 
 
@@ -39,7 +39,7 @@ class _Settings(NamedTuple):
 
 def add(
     student: Network,
-    teachers: Sequence[Network],
+    teachers: Sequence[Teacher],
     *,
     qualities: Sequence[str],
     teacher_quality: str,
@@ -59,10 +59,10 @@ def add(
     both_directions: bool,
     relative_margin: bool,
     mode: str,
-) -> Method:
+) -> Part:
     """Attention-based deepfake detection distiller, over one or more teachers.
 
-    `L = CE + alpha sum_l a_l FR_l + beta sum_l b_l MV_l` (Eq. 10), averaged over the teachers; `FR` is
+    `alpha sum_l a_l FR_l + beta sum_l b_l MV_l` (Eq. 10), averaged over the teachers; `FR` is
     `losses.frequency_attention`, `MV` is `losses.multi_view`.
 
     See "ADD: Frequency Attention and Multi-View based Knowledge Distillation to Detect Low-Quality Compressed
@@ -91,7 +91,7 @@ def add(
       mode: `paper`, or `official` for the published code's arithmetic.
 
     Returns:
-      The method, with the terms `cross_entropy`, `frequency_attention` and `multi_view`.
+      The part, with the terms `frequency_attention` and `multi_view`.
 
     Raises:
       ValueError: without teachers, for a setting out of range, or for maps that do not match.
@@ -121,48 +121,42 @@ def add(
     _check_variants(settings)
 
     def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
-        shapes = [_feature_shapes(network, example) for network in (student, *teachers)]
-        adapters = [
-            _init_adapters(jax.random.fold_in(rng, number), shapes[0], other, adapter, settings)
-            for number, other in enumerate(shapes[1:])
+        own = base.need_features(student, example, settings.stages, "the student")
+        adapters = {}
+        for number, teacher in enumerate(teachers):
+            other = base.need_features(teacher, example, settings.stages, f"teacher {number + 1}")
+            found = _init_adapters(jax.random.fold_in(rng, number), own, other, adapter)
+            adapters |= {str(number): found} if found else {}
+        return ({"heads": adapters} if adapters else {}), ()
+
+    def targets(variables: Sequence[PyTree], batch: Batch) -> PyTree:
+        return [
+            {stage: outputs.features[stage] for stage in settings.stages}
+            for outputs in base.teach(teachers, variables, batch, teacher_quality)
         ]
-        heads = {str(number): found for number, found in enumerate(adapters) if found}
-        return ({"heads": heads} if heads else {}), ()
 
-    def targets(variables: Sequence[PyTree], images: Images) -> PyTree:
-        found = []
-        for teacher, weights in zip(teachers, variables, strict=True):
-            features = base.apply_teacher(teacher, weights, images[teacher_quality]).features
-            found.append({stage: features[stage] for stage in settings.stages})
-        return found
-
-    def terms(params: dict[str, PyTree], inputs: Inputs) -> tuple[Terms, Rest]:
-        hyper, count = inputs.hyper, len(qualities)
-        outputs, model_state = base.apply_student(student, params, inputs, qualities)
-        cross_entropy, metrics = base.classification(outputs, inputs, count)
-        heads = params.get("heads", {})
-        parts = [
+    def compare(
+        outputs: Outputs, params: dict[str, PyTree], inputs: Inputs
+    ) -> tuple[Terms, PyTree, Metrics]:
+        hyper, heads = inputs.hyper, params.get("heads", {})
+        found = [
             _distillation(features, target, heads.get(str(number), {}), inputs, settings)
-            for features in base.split_qualities(outputs.features, count)
+            for features in base.split_qualities(outputs.features, len(qualities))
             for number, target in enumerate(inputs.targets)
         ]
-        mean: Metrics = jax.tree.map(lambda *values: sum(values) / len(parts), *parts)
+        mean: Metrics = jax.tree.map(lambda *values: sum(values) / len(found), *found)
         # the warm-up of a pretrained student runs without the frequency loss
         frequency = hyper["frequency_weight"] * mean["frequency_attention"]
-        frequency *= hyper["backbone_trains"]
-        view = hyper["view_weight"] * mean["multi_view"]
-        values = {
-            "cross_entropy": cross_entropy,
-            "frequency_attention": frequency,
-            "multi_view": view,
+        terms = {
+            "frequency_attention": frequency * hyper["backbone_trains"],
+            "multi_view": hyper["view_weight"] * mean["multi_view"],
         }
-        return values, (model_state, inputs.aux, {**metrics, **mean})
+        return terms, inputs.aux, mean
 
-    return Method(
-        init=init,
-        targets=targets,
-        terms=terms,
-        grads=base.one_pass(terms),
+    return Part(
+        "add",
+        compare,
+        targets,
         hyper={
             "frequency_weight": frequency_weight,
             "view_weight": view_weight,
@@ -171,7 +165,8 @@ def add(
             "view_eta": view_eta,
             "margin": margin,
         },
-        term_names=("cross_entropy", "frequency_attention", "multi_view"),
+        term_names=("frequency_attention", "multi_view"),
+        init=init,
     )
 
 
@@ -242,21 +237,11 @@ def _check_variants(settings: _Settings) -> None:
     check_choice("method.mode", settings.mode, ("paper", "official"))
 
 
-def _feature_shapes(network: Network, example: Batch) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of a network's maps for an example, without computing anything."""
-    image = next(iter(example["image"].values()))[:1]
-    outputs, _ = jax.eval_shape(
-        lambda x: network.module.init_with_output(jax.random.key(0), x, train=False), image
-    )
-    return {stage: outputs.features[stage].shape for stage in STAGES}
-
-
 def _init_adapters(
     rng: Array,
     own: dict[str, tuple[int, ...]],
     other: dict[str, tuple[int, ...]],
     adapter: str,
-    settings: _Settings,
 ) -> dict[str, PyTree]:
     """Returns a 1 x 1 convolution for each stage in use whose widths differ.
 
@@ -264,16 +249,17 @@ def _init_adapters(
       ValueError: when there is such a stage and `adapter` is `none`.
     """
     heads = {}
-    for number, stage in enumerate(STAGES):
-        if stage not in settings.stages or own[stage][-1] == other[stage][-1]:
+    for number, (stage, shape) in enumerate(own.items()):
+        width = other[stage][-1]
+        if shape[-1] == width:
             continue
         if adapter == "none":
             raise ValueError(
-                f"{stage} has {own[stage][-1]} channels in the student and {other[stage][-1]} in "
+                f"{stage} has {shape[-1]} channels in the student and {width} in "
                 "the teacher; set method.adapter=conv1x1 or choose networks of equal width"
             )
-        variables = Conv(other[stage][-1], 1).init(
-            jax.random.fold_in(rng, number), jnp.zeros((1, 1, 1, own[stage][-1]))
+        variables = Conv(width, 1).init(
+            jax.random.fold_in(rng, number), jnp.zeros((1, 1, 1, shape[-1]))
         )
         heads[stage] = variables["params"]
     return heads

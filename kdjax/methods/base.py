@@ -1,4 +1,4 @@
-"""The contract that every method keeps, and the one-pass gradient that most of them share."""
+"""The contract that every method keeps, and what most of them share: networks at work, classification, checks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from kdjax import losses
 from kdjax.checks import check_non_negative
 from kdjax.types import Array, Batch, Features, Images, Metrics, Outputs, PyTree
+
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+"""The maps that every network has, deeper and smaller."""
 
 Terms = dict[str, Array]
 """Weighted scalar loss terms by name; their sum is the loss."""
@@ -26,6 +29,19 @@ class Network(NamedTuple):
     module: Any
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+class Recorded(NamedTuple):
+    """A teacher of which only recorded outputs exist; they come with the batch, found by `index`.
+
+    Attributes:
+      shapes: of each recorded array for one example: `logits`, and features by name.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+Teacher = Network | Recorded
 
 
 class Inputs(NamedTuple):
@@ -53,9 +69,9 @@ class Method(NamedTuple):
       init: `(rng, example) -> (heads, aux)`: the parameters of the method's own heads by group
         (`{}` without any) and its auxiliary state (`()` without any). `example` is a batch as
         `grads` gets it.
-      targets: `(teachers, images) -> targets`: the frozen teachers' part, with no gradient.
+      targets: `(teachers, batch) -> targets`: the frozen teachers' part, with no gradient.
       terms: `(params, inputs) -> (terms, (model_state, aux, metrics))`: the weighted loss terms, for
-        one-pass gradients and for comparing the terms' gradients.
+        comparing the terms' gradients.
       grads: `(params, model_state, aux, targets, batch, hyper, rng, axis_name) ->
         (grads by group, model_state, aux, metrics)`. `batch["image"]` holds float images in [0, 1],
         augmented. The gradients are of this device's share: their mean over the axis is the
@@ -78,29 +94,10 @@ def no_heads(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
     return {}, ()
 
 
-def no_targets(teachers: Sequence[PyTree], images: Images) -> PyTree:
+def no_targets(teachers: Sequence[PyTree], batch: Batch) -> PyTree:
     """`Method.targets` of a method without teachers."""
-    del teachers, images
+    del teachers, batch
     return ()
-
-
-def one_pass(terms: TermsFunction) -> Callable[..., Any]:
-    """Returns `Method.grads` as one backward pass through the sum of `terms`."""
-
-    def grads(
-        params: dict[str, PyTree], *arguments: Any, **named: Any
-    ) -> tuple[dict[str, PyTree], PyTree, PyTree, Metrics]:
-        inputs = Inputs(*arguments, **named)
-
-        def loss(params: dict[str, PyTree]) -> tuple[Array, Rest]:
-            values, rest = terms(params, inputs)
-            return sum(values.values(), start=jnp.zeros(())), rest
-
-        (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        model_state, aux, metrics = rest
-        return gradients, model_state, aux, {**metrics, "loss": value}
-
-    return grads
 
 
 def normalize(network: Network, images: Array) -> Array:
@@ -124,6 +121,24 @@ def split_qualities(features: Features, count: int) -> list[Features]:
     """Returns one dict of features a quality: the inverse of `stack_qualities`."""
     parts = {name: jnp.split(value, count, axis=0) for name, value in features.items()}
     return [{name: part[i] for name, part in parts.items()} for i in range(count)]
+
+
+def gather(values: Array, count: int, axis_name: str | None) -> Array:
+    """Returns `[count*G, ...]` of all devices from this device's `[count*B, ...]`, in one device's order."""
+    if axis_name is None:
+        return values
+    apart = values.reshape(count, -1, *values.shape[1:])
+    everywhere = jax.lax.all_gather(apart, axis_name, axis=1, tiled=True)
+    return everywhere.reshape(-1, *values.shape[1:])
+
+
+def places(size: int, count: int, axis_name: str | None) -> Array:
+    """Returns where this device's `count * size` stacked examples stand in the gathered batch, int32."""
+    whole, first = size, jnp.zeros((), jnp.int32)
+    if axis_name is not None:
+        whole, first = size * jax.lax.axis_size(axis_name), size * jax.lax.axis_index(axis_name)
+    rows = whole * jnp.arange(count, dtype=jnp.int32)
+    return (rows[:, None] + (first + jnp.arange(size, dtype=jnp.int32))[None]).reshape(-1)
 
 
 def apply_student(
@@ -151,19 +166,81 @@ def apply_teacher(teacher: Network, variables: PyTree, images: Array) -> Outputs
     return jax.lax.stop_gradient(outputs)
 
 
-def classification(outputs: Outputs, inputs: Inputs, count: int) -> tuple[Array, Metrics]:
-    """Returns the mean cross-entropy over `count` stacked qualities, and the first two metrics."""
+def teach(
+    teachers: Sequence[Teacher], variables: Sequence[PyTree], batch: Batch, quality: str
+) -> list[Outputs]:
+    """Returns what each frozen teacher says of a batch: run on `quality`, or read from its records."""
+    found = []
+    for number, (teacher, weights) in enumerate(zip(teachers, variables, strict=True)):
+        if isinstance(teacher, Recorded):
+            values = dict(batch["recorded"][str(number)])
+            found.append(Outputs(values.pop("logits"), values))
+        else:
+            found.append(apply_teacher(teacher, weights, batch["image"][quality]))
+    return found
+
+
+def feature_shapes(network: Teacher, example: Batch) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a network's features for one image, and of its logits, computing nothing."""
+    if isinstance(network, Recorded):
+        return {name: (1, *shape) for name, shape in network.shapes.items()}
+    image = next(iter(example["image"].values()))[:1]
+    outputs, _ = jax.eval_shape(
+        lambda x: network.module.init_with_output(jax.random.key(0), x, train=False), image
+    )
+    found = {name: tuple(value.shape) for name, value in outputs.features.items()}
+    return {**found, "logits": tuple(outputs.logits.shape)}
+
+
+def need_features(
+    network: Teacher, example: Batch, names: Sequence[str], whose: str
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the named features; `whose` says in the message whose they are.
+
+    Raises:
+      ValueError: when the network has no feature of a name, listing those it has.
+    """
+    shapes = feature_shapes(network, example)
+    for name in names:
+        if name not in shapes:
+            raise ValueError(f"{whose} has no {name!r}; it has {', '.join(sorted(shapes))}")
+    return {name: shapes[name] for name in names}
+
+
+def classification(
+    outputs: Outputs,
+    inputs: Inputs,
+    count: int,
+    classify: Callable[[Array, Array], Array] | None = None,
+) -> tuple[Array, Metrics]:
+    """Returns the mean classification loss over `count` stacked qualities, and the first two metrics."""
     labels, mask = tile(inputs.batch["label"], count), tile(inputs.batch["mask"], count)
-    value = losses.masked_mean(losses.cross_entropy(outputs.logits, labels), mask, inputs.axis_name)
+    each = (classify or losses.cross_entropy)(outputs.logits, labels)
+    value = losses.masked_mean(each, mask, inputs.axis_name)
     correct = (jnp.argmax(outputs.logits, axis=-1) == labels).astype(jnp.float32)
     accuracy = losses.masked_mean(correct, mask, inputs.axis_name)
     return value, {"cross_entropy": value, "accuracy": accuracy}
 
 
-def check_teachers(method: str, teachers: Sequence[Network]) -> None:
+def check_teachers(method: str, teachers: Sequence[Teacher]) -> None:
     """Raises ValueError when a method that distils has nothing to distil from."""
     if not teachers:
         raise ValueError(f"method {method} needs a teacher: set teacher.runs to a finished run")
+
+
+def check_no_teachers(method: str, teachers: Sequence[Teacher]) -> None:
+    """Raises ValueError when a method that distils from nobody is given a teacher."""
+    if teachers:
+        raise ValueError(f"teacher.runs is set, but method {method} learns from no teacher")
+
+
+def check_several_qualities(method: str, qualities: Sequence[str]) -> None:
+    """Raises ValueError when a method that compares qualities is given one."""
+    if len(qualities) < 2:
+        raise ValueError(
+            f"method {method} compares qualities, but student.qualities={','.join(qualities)}; "
+            "give two or more, as raw,c23,c40"
+        )
 
 
 def check_weights(**weights: float) -> None:

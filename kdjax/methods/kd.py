@@ -7,23 +7,23 @@ import jax.numpy as jnp
 from kdjax import losses
 from kdjax.checks import check_positive
 from kdjax.methods import base
-from kdjax.methods.base import Inputs, Method, Network, Rest, Terms
-from kdjax.types import Images, PyTree
+from kdjax.methods.base import Inputs, Network, Teacher, Terms
+from kdjax.methods.part import Part
+from kdjax.types import Batch, Metrics, Outputs, PyTree
 
 
 def kd(
     student: Network,
-    teachers: Sequence[Network],
+    teachers: Sequence[Teacher],
     *,
     qualities: Sequence[str],
     teacher_quality: str,
     temperature: float,
-    cross_entropy_weight: float,
     kd_weight: float,
-) -> Method:
-    """Cross-entropy and the divergence from the teachers' softened predictions.
+) -> Part:
+    """The divergence from the teachers' softened predictions.
 
-    `L = a CE(p_s, y) + b T^2 mean_t KL(softmax(z_t / T) || softmax(z_s / T))`
+    `b T^2 mean_t KL(softmax(z_t / T) || softmax(z_s / T))`
 
     See "Distilling the Knowledge in a Neural Network" by Hinton, Vinyals and Dean
     (https://arxiv.org/abs/1503.02531).
@@ -34,29 +34,27 @@ def kd(
       qualities: the qualities the student sees.
       teacher_quality: the quality the teachers see.
       temperature: `T`, greater than 0.
-      cross_entropy_weight: `a`.
       kd_weight: `b`.
 
     Returns:
-      The method, with the terms `cross_entropy` and `kd`.
+      The part, with the term `kd`.
 
     Raises:
       ValueError: without teachers, or for a temperature or weight out of range.
     """
+    del student
     base.check_teachers("kd", teachers)
-    base.check_weights(cross_entropy_weight=cross_entropy_weight, kd_weight=kd_weight)
+    base.check_weights(kd_weight=kd_weight)
     check_positive("method.temperature", temperature)
 
-    def targets(variables: Sequence[PyTree], images: Images) -> PyTree:
-        return [
-            base.apply_teacher(teacher, weights, images[teacher_quality]).logits
-            for teacher, weights in zip(teachers, variables, strict=True)
-        ]
+    def targets(variables: Sequence[PyTree], batch: Batch) -> PyTree:
+        return [found.logits for found in base.teach(teachers, variables, batch, teacher_quality)]
 
-    def terms(params: dict[str, PyTree], inputs: Inputs) -> tuple[Terms, Rest]:
+    def compare(
+        outputs: Outputs, params: dict[str, PyTree], inputs: Inputs
+    ) -> tuple[Terms, PyTree, Metrics]:
+        del params
         count, hyper = len(qualities), inputs.hyper
-        outputs, model_state = base.apply_student(student, params, inputs, qualities)
-        cross_entropy, metrics = base.classification(outputs, inputs, count)
         divergences = [
             losses.kd(outputs.logits, base.tile(logits, count), temperature=hyper["temperature"])
             for logits in inputs.targets
@@ -66,22 +64,12 @@ def kd(
             base.tile(inputs.batch["mask"], count),
             inputs.axis_name,
         )
-        values = {
-            "cross_entropy": hyper["cross_entropy_weight"] * cross_entropy,
-            "kd": hyper["kd_weight"] * divergence,
-        }
-        return values, (model_state, inputs.aux, {**metrics, "kd": divergence})
+        return {"kd": hyper["kd_weight"] * divergence}, inputs.aux, {"kd": divergence}
 
-    hyper = {
-        "temperature": temperature,
-        "cross_entropy_weight": cross_entropy_weight,
-        "kd_weight": kd_weight,
-    }
-    return Method(
-        init=base.no_heads,
-        targets=targets,
-        terms=terms,
-        grads=base.one_pass(terms),
-        hyper=hyper,
-        term_names=("cross_entropy", "kd"),
+    return Part(
+        "kd",
+        compare,
+        targets,
+        hyper={"temperature": temperature, "kd_weight": kd_weight},
+        term_names=("kd",),
     )

@@ -9,10 +9,32 @@ from flax import linen as nn
 
 from kdjax.checks import check_positive, nearest
 from kdjax.models import resnet
+from kdjax.models.dual_branch import DualBranch
+
+DUAL = "dual_"
+"""What the name of a dual-branch network begins with; its backbone's follows."""
 
 
 def _builders() -> dict[str, Callable[..., nn.Module]]:
-    return dict.fromkeys(resnet.PLANS, resnet.build)
+    backbones = dict.fromkeys(resnet.PLANS, resnet.build)
+    return {**backbones, **{DUAL + name: _dual_branch for name in backbones}}
+
+
+def _dual_branch(name: str, *, dtype: Any, axis_name: str | None, **options: Any) -> nn.Module:
+    backbone = name.removeprefix(DUAL)
+    mean, std = normalization(backbone)
+    own = {key: options.pop(key) for key in ("num_classes", "rho") if key in options}
+    branches = [
+        create(backbone, dtype=dtype, axis_name=axis_name, **options) for _ in ("rgb", "frequency")
+    ]
+    return DualBranch(
+        *branches,
+        tuple(map(float, mean)),
+        tuple(map(float, std)),
+        dtype=dtype,
+        axis_name=axis_name,
+        **own,
+    )
 
 
 def names() -> tuple[str, ...]:
@@ -40,7 +62,7 @@ def create(
         are float32, or float64 if `dtype` or the images are.
       width: factor on all channel counts.
       axis_name: device axis over which batch statistics are averaged.
-      **options: of the kind of network; ResNets take `zero_init`.
+      **options: of the kind of network; ResNets take `zero_init`, dual-branch networks `rho` too.
 
     Raises:
       ValueError: for an unknown name or a number that is not positive.

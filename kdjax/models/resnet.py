@@ -75,28 +75,40 @@ class ResNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
-    @nn.compact
-    def __call__(self, images: Array, train: bool = False) -> Outputs:
-        """Maps normalised images `[B, H, W, 3]` to logits `[B, num_classes]` and features."""
-        x = Conv(self.base_width, 7, 2, self.dtype, name="stem_conv")(images)
-        x = nn.relu(BatchNorm(self.axis_name, name="stem_norm")(x, train=train))
-        x = max_pool(x)
-        features = {}
+    def setup(self) -> None:
+        self.stem_conv = Conv(self.base_width, 7, 2, self.dtype)
+        self.stem_norm = BatchNorm(self.axis_name)
         for stage, depth in enumerate(self.depths, start=1):
             for index in range(1, depth + 1):
-                x = Block(
+                block = Block(
                     width=self.base_width * 2 ** (stage - 1),
                     stride=2 if stage > 1 and index == 1 else 1,
                     bottleneck=self.bottleneck,
                     zero_init=self.zero_init,
                     dtype=self.dtype,
                     axis_name=self.axis_name,
-                    name=f"stage{stage}_block{index}",
-                )(x, train=train)
-            features[f"stage{stage}"] = x
+                )
+                setattr(self, f"stage{stage}_block{index}", block)
+        self.classifier = Classifier(self.num_classes)
+
+    def stem(self, images: Array, *, train: bool) -> Array:
+        """Maps normalised images `[B, H, W, 3]` to what the first stage takes."""
+        return max_pool(nn.relu(self.stem_norm(self.stem_conv(images), train=train)))
+
+    def stage(self, number: int, x: Array, *, train: bool) -> Array:
+        """Returns the map of stage 1 to 4 from that of the one before it."""
+        for index in range(1, self.depths[number - 1] + 1):
+            x = getattr(self, f"stage{number}_block{index}")(x, train=train)
+        return x
+
+    def __call__(self, images: Array, train: bool = False) -> Outputs:
+        """Maps normalised images `[B, H, W, 3]` to logits `[B, num_classes]` and features."""
+        x = self.stem(images, train=train)
+        features = {}
+        for number in range(1, len(self.depths) + 1):
+            features[f"stage{number}"] = x = self.stage(number, x, train=train)
         features["pooled"] = jnp.mean(x, axis=(1, 2), dtype=parameter_dtype(x.dtype))
-        logits = Classifier(self.num_classes, name="classifier")(features["pooled"])
-        return Outputs(logits, features)
+        return Outputs(self.classifier(features["pooled"]), features)
 
 
 class Plan(NamedTuple):

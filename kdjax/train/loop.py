@@ -69,6 +69,7 @@ class _Trainer:
             plan.qualities,
             batch_size=config.data.batch_size,
             seed=config.seed.data,
+            indices=plan.indices,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             threads=config.data.threads,
@@ -115,7 +116,7 @@ class _Trainer:
         pending: list[Mapping[str, Any]] = []
         clock = time.monotonic()
         while step < plan.total_steps:
-            batch = parallel.shard(next(self.batches), plan.devices)
+            batch = parallel.shard(plan.records.attach(next(self.batches)), plan.devices)
             measured = {}
             if self._measures_gradients(step + 1):
                 measured = self._gradient_ratios(replicated, batch)

@@ -14,6 +14,12 @@ Schedule = Callable[[Any], Any]
 CLASSIFIER = "classifier"
 """Name of every network's linear head, a group of its own: it alone trains during a warm-up."""
 
+ROTATION = "rotation"
+"""Name of the group of TOKD's free matrices."""
+
+GROUPS = ("student", CLASSIFIER, "heads", ROTATION)
+"""All groups of parameters that a method may have."""
+
 SCHEDULES = ("one_cycle", "constant", "cosine", "step")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
@@ -60,18 +66,17 @@ def make_schedule(
     return optax.schedules.constant_schedule(1.0)
 
 
-def scale_by_given_learning_rate() -> optax.GradientTransformationExtraArgs:
-    """Multiplies updates by `-learning_rate`, an extra argument of `update`: never recompiled for it."""
+def scale_by_given(name: str = "learning_rate") -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by minus an extra argument of `update`, called `name`: never recompiled for it."""
 
     def update(
         updates: PyTree,
         state: optax.EmptyState,
         params: PyTree | None = None,
-        *,
-        learning_rate: Array,
-        **extra: Any,
+        **extra: Array,
     ) -> tuple[PyTree, optax.EmptyState]:
-        del params, extra
+        del params
+        learning_rate = extra[name]
         scaled = jax.tree.map(lambda u: -learning_rate.astype(u.dtype) * u, updates)
         return scaled, state
 
@@ -90,6 +95,8 @@ def make_optimizer(
     clip_norm: float,
 ) -> optax.GradientTransformationExtraArgs:
     """Returns one `optax.partition` over the groups of parameters, by top-level label.
+
+    The group `rotation` has a chain of its own: plain SGD with its own learning rate.
 
     Args:
       name: `adam` (weight decay added to the gradient), `adamw` (decoupled decay) or `sgd`.
@@ -120,9 +127,13 @@ def make_optimizer(
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
 
     def chain() -> optax.GradientTransformation:
-        return optax.chain(*clip, *middle, scale_by_given_learning_rate())
+        return optax.chain(*clip, *middle, scale_by_given())
 
-    return optax.partition({group: chain() for group in groups}, _labels)
+    chains = {group: chain() for group in groups}
+    if ROTATION in chains:
+        # plain SGD: Adam would give every entry of the free matrix the same step
+        chains[ROTATION] = scale_by_given("rotation_learning_rate")
+    return optax.partition(chains, _labels)
 
 
 def _labels(params: PyTree) -> PyTree:

@@ -10,16 +10,17 @@ from ml_collections import ConfigDict
 
 import configs
 from data_pipeline import augment
-from data_pipeline.loader import Dataset, open_dataset, steps_per_epoch
+from data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
+from data_pipeline.subsets import choose_subset
 from kdjax import methods
 from kdjax.checks import UserError, check_choice, check_non_negative, check_positive
-from kdjax.methods import Method, Network
+from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, optim, parallel
+from kdjax.train.ramps import make_ramps
+from kdjax.train.records import Records, read_records
 from kdjax.train.state import TrainState, create_state
 from kdjax.train.step import StepParts, make_predict_step
 from kdjax.types import QUALITIES, Batch, PyTree
-
-GROUPS = ("student", "classifier", "heads", "rotation")
 
 SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
 """Validation metrics by which the best weights can be chosen: higher is better."""
@@ -36,10 +37,12 @@ class Plan(NamedTuple):
       total_steps: length of the run.
       steps_per_epoch: whole batches in the training split.
       student: the network, with batch statistics over the device axis.
-      teachers: the frozen networks.
-      teacher_variables: their weights, in the same order.
+      teachers: the frozen networks, then the recorded ones.
+      teacher_variables: their weights, in the same order; `()` of the recorded ones.
       method: what is computed in a step.
       parts: the step's parts.
+      records: what the recorded teachers say, by index.
+      indices: the training images in use; None for all.
     """
 
     config: ConfigDict
@@ -49,22 +52,26 @@ class Plan(NamedTuple):
     total_steps: int
     steps_per_epoch: int
     student: Network
-    teachers: tuple[Network, ...]
+    teachers: tuple[Teacher, ...]
     teacher_variables: tuple[PyTree, ...]
     method: Method
     parts: StepParts
+    records: Records
+    indices: np.ndarray | None
 
     @property
     def qualities(self) -> tuple[str, ...]:
         """The qualities that have to be read: the student's, and the teachers' where there are any."""
-        teacher = (self.config.teacher.quality,) if self.teachers else ()
+        networks = any(isinstance(teacher, Network) for teacher in self.teachers)
+        teacher = (self.config.teacher.quality,) if networks else ()
         return tuple(dict.fromkeys((*self.config.student.qualities, *teacher)))
 
     def inputs(self) -> dict[str, Any]:
         """What tells the data set and the teachers' weights from others, as JSON."""
+        trees = [tree for tree in self.teacher_variables if tree != ()]
         return {
             "dataset": self.dataset.identity(),
-            "teachers": [checkpoint.fingerprint(tree) for tree in self.teacher_variables],
+            "teachers": [checkpoint.fingerprint(tree) for tree in (*trees, *self.records.tables)],
         }
 
 
@@ -90,11 +97,14 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
-    per_epoch = steps_per_epoch(dataset, config.data.batch_size)
+    indices = training_indices(config, dataset)
+    per_epoch = steps_per_epoch(dataset, config.data.batch_size, indices=indices)
+    split_size = dataset.sizes.get("train", 0)
     if not per_epoch:
+        part = f"data.subset={config.data.subset}" if config.data.subset else "the training split"
         raise ValueError(
-            f"data.batch_size={config.data.batch_size} is larger than the training split of "
-            f"{dataset.path} ({dataset.sizes.get('train', 0)} images)"
+            f"data.batch_size={config.data.batch_size} is larger than {part} of "
+            f"{dataset.path} ({config.data.subset or split_size} images)"
         )
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     if not dataset.sizes.get("validation"):
@@ -103,14 +113,51 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         checkpoint.check_finished(run)
     student = checkpoint.student_network(config, parallel.axis_name(devices))
     loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
-    teachers = tuple(network for network, _, _ in loaded)
-    method = make_method(config, student, teachers)
+    records = read_records(config.teacher.recorded, len(loaded))
+    wanted = np.arange(split_size) if indices is None else indices
+    records.check(wanted, config.teacher.recorded)
+    check_records(config, records)
+    recorded = records.teachers()
+    teachers = (*(network for network, _, _ in loaded), *recorded)
+    method = make_method(
+        config,
+        student,
+        teachers,
+        dataset_size=len(wanted),
+        split_size=split_size,
+        steps_per_epoch=per_epoch,
+    )
     parts = make_parts(config, method, image_size, total_steps, per_epoch)
-    variables = tuple(variables for _, variables, _ in loaded)
+    variables = (*(variables for _, variables, _ in loaded), *(() for _ in recorded))
     return Plan(
         config, dataset, devices, image_size, total_steps, per_epoch,
-        student, teachers, variables, method, parts,
+        student, teachers, variables, method, parts, records, indices,
     )  # fmt: skip
+
+
+def training_indices(config: ConfigDict, dataset: Dataset) -> np.ndarray | None:
+    """Returns the places of the training images in use, or None for all of them."""
+    if not config.data.subset:
+        return None
+    found = read_labels(dataset, "train")
+    return choose_subset(
+        found["label"],
+        found["identity"],
+        size=config.data.subset,
+        seed=config.data.subset_seed,
+    )
+
+
+def check_records(config: ConfigDict, records: Records) -> None:
+    """Raises ValueError when recorded maps would not be aligned with what the student sees."""
+    moves = [key for key in ("flip", "random_crop") if config.data[key]]
+    for table in records.tables:
+        maps = [name for name, array in table.items() if array.ndim == 4]
+        if maps and moves:
+            raise ValueError(
+                f"teacher.recorded holds maps ({', '.join(maps)}), which do not follow the student's "
+                f"augmentation; set {' and '.join(f'data.{key}=false' for key in moves)}"
+            )
 
 
 def device_count(wanted: int) -> int:
@@ -139,7 +186,7 @@ def check_lengths(config: ConfigDict) -> None:
     for key in (
         *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
         *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
-        *("data.image_size", "data.threads", "data.workers", "data.read_ahead"),
+        *("optimizer.rotation_learning_rate", "data.image_size", "data.threads", "data.workers", "data.read_ahead"),
         *("evaluation.validation_limit", "optimizer.learning_rate", "optimizer.momentum"),
         *("seed.data", "seed.student", "optimizer.decay_epochs", "optimizer.decay_factor"),
     ):
@@ -163,13 +210,28 @@ def check_qualities(config: ConfigDict) -> None:
             raise ValueError(f"{key} names {quality!r}; known: {', '.join(QUALITIES)}")
 
 
-def make_method(config: ConfigDict, student: Network, teachers: tuple[Network, ...]) -> Method:
-    """Returns the method of a configuration, built with its options."""
-    options = {key: value for key, value in config.method.items() if key != "name"}
-    options["qualities"] = tuple(config.student.qualities)
-    if config.method.name != "supervised":
-        options["teacher_quality"] = config.teacher.quality
-    return methods.create(config.method.name, student, teachers, **options)
+def make_method(
+    config: ConfigDict,
+    student: Network,
+    teachers: tuple[Teacher, ...],
+    *,
+    dataset_size: int = 0,
+    split_size: int = 0,
+    steps_per_epoch: int = 1,
+) -> Method:
+    """Returns the method of a configuration, built with its options and what it has to know of the data."""
+    options = config.method.to_dict()
+    return methods.create(
+        options.pop("name"),
+        student,
+        teachers,
+        qualities=tuple(config.student.qualities),
+        teacher_quality=config.teacher.quality,
+        dataset_size=dataset_size,
+        split_size=split_size,
+        steps_per_epoch=steps_per_epoch,
+        **options,
+    )
 
 
 def make_parts(
@@ -186,7 +248,7 @@ def make_parts(
     )
     optimizer = optim.make_optimizer(
         options.name,
-        groups=GROUPS,
+        groups=optim.GROUPS,
         beta1=options.beta1,
         beta2=options.beta2,
         epsilon=options.epsilon,
@@ -205,7 +267,23 @@ def make_parts(
         student_seed=config.seed.student,
         steps_per_epoch=per_epoch,
         warmup_steps=round(config.train.head_epochs * per_epoch),
+        ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
+        rotation_power=_rotation_power(config),
     )
+
+
+def _rotation_power(config: ConfigDict) -> float:
+    """Returns the power of the rotations' schedule; ValueError when that would not decay faster."""
+    block = config.method.to_dict()
+    parts = block.get("parts", (block["name"],))
+    rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
+    power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
+    if rotates and (power <= 1 or schedule == "constant"):
+        raise ValueError(
+            f"optimizer.rotation_power={power} with optimizer.schedule={schedule}: the rotations' learning "
+            "rate must decay faster than the student's; give a power above 1 and a schedule that decays"
+        )
+    return power
 
 
 def initial_state(plan: Plan) -> TrainState:
@@ -217,7 +295,11 @@ def initial_state(plan: Plan) -> TrainState:
         "mask": np.ones(2, np.float32),
     }
     rng = jax.random.key(plan.config.seed.student)
-    hyper = {"learning_rate": plan.config.optimizer.learning_rate}
+    options = plan.config.optimizer
+    hyper = {
+        "learning_rate": options.learning_rate,
+        "rotation_learning_rate": options.rotation_learning_rate,
+    }
     try:
         return create_state(rng, plan.student, plan.method, plan.parts.optimizer, example, hyper)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """The training step: augmentation, the teachers' targets, the method's gradients, one update."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import optax
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import normalize
 from kdjax.train.optim import CLASSIFIER, Schedule
+from kdjax.train.ramps import Ramp
 from kdjax.train.state import TrainState
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
@@ -28,6 +30,8 @@ class StepParts(NamedTuple):
       student_seed: seed of all the student's randomness.
       steps_per_epoch: steps an epoch, for the augmentation's draw.
       warmup_steps: steps in which the classifier alone is trained.
+      ramps: factors on traced numbers by step.
+      rotation_power: the schedule's factor to this power is that of the rotations.
     """
 
     method: Method
@@ -37,6 +41,8 @@ class StepParts(NamedTuple):
     student_seed: int
     steps_per_epoch: int
     warmup_steps: int = 0
+    ramps: Mapping[str, Ramp] = MappingProxyType({})
+    rotation_power: float = 2.0
 
 
 def prepare_batch(parts: StepParts, step: Array, batch: Batch) -> Batch:
@@ -50,7 +56,13 @@ def method_inputs(
 ) -> Inputs:
     """Returns what the method's terms and gradients depend on at this step."""
     trained = (state.step >= parts.warmup_steps).astype(jnp.float32)
-    hyper: Mapping[str, Array] = {**state.hyper, "backbone_trains": trained}
+    ramped = {name: state.hyper[name] * ramp(state.step) for name, ramp in parts.ramps.items()}
+    hyper: Mapping[str, Array] = {
+        **state.hyper,
+        **ramped,
+        "backbone_trains": trained,
+        "step": state.step,
+    }
     rng = jax.random.fold_in(jax.random.key(parts.student_seed), state.step)
     return Inputs(state.batch_stats, state.aux, targets, batch, hyper, rng, axis_name)
 
@@ -66,9 +78,14 @@ def update(
     inputs = method_inputs(parts, state, targets, batch, axis_name)
     grads, batch_stats, aux, metrics = parts.method.grads(state.params, *inputs)
     grads, metrics = mean_over_axis((grads, metrics), axis_name)
-    learning_rate = state.hyper["learning_rate"] * parts.schedule(state.step)
+    factor = parts.schedule(state.step)
+    learning_rate = state.hyper["learning_rate"] * factor
     updates, opt_state = parts.optimizer.update(
-        grads, state.opt_state, state.params, learning_rate=learning_rate
+        grads,
+        state.opt_state,
+        state.params,
+        learning_rate=learning_rate,
+        rotation_learning_rate=state.hyper["rotation_learning_rate"] * factor**parts.rotation_power,
     )
     if parts.warmup_steps:
         trains = inputs.hyper["backbone_trains"] > 0
@@ -124,7 +141,7 @@ def make_train_step(
 
     def train_step(state: TrainState, teachers: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         prepared = prepare_batch(parts, state.step, batch)
-        targets = parts.method.targets(teachers, prepared["image"])
+        targets = parts.method.targets(teachers, prepared)
         return update(parts, state, targets, prepared, axis_name)
 
     return train_step
@@ -143,7 +160,7 @@ def make_gradient_norms(
         state: TrainState, teachers: PyTree, batch: Batch, selection: Mapping[str, Array]
     ) -> Array:
         prepared = prepare_batch(parts, state.step, batch)
-        targets = parts.method.targets(teachers, prepared["image"])
+        targets = parts.method.targets(teachers, prepared)
         inputs = method_inputs(parts, state, targets, prepared, axis_name)
 
         def selected(student: PyTree) -> Array:

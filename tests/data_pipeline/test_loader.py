@@ -51,6 +51,77 @@ def test_incomplete_batch_is_left_out_of_each_epoch(dataset):
         assert len(set(epoch.tolist())) == 40
 
 
+CHOSEN = np.array([3, 4, 10, 17, 20, 33, 41])
+
+
+def test_subset_is_trained_on_alone_and_keeps_its_index(dataset):
+    options = {"batch_size": 3, "seed": 1, "indices": CHOSEN}
+    batches = take(loader.training_batches(dataset, ("raw",), **options), 20)
+    assert loader.steps_per_epoch(dataset, 3, indices=CHOSEN) == 2
+    for first in range(0, 20, 2):
+        epoch = np.concatenate([b["index"] for b in batches[first : first + 2]])
+        assert len(set(epoch.tolist())) == 6
+    assert {i for b in batches for i in b["index"].tolist()} == set(CHOSEN.tolist())
+    whole = {
+        example["index"].item(): example
+        for example in loader.read_examples(dataset, "train", CHOSEN)
+    }
+    for row, index in enumerate(batches[0]["index"].tolist()):
+        np.testing.assert_array_equal(batches[0]["image"]["raw"][row], whole[index]["image"]["raw"])
+        for name in loader.IDS:
+            assert batches[0][name][row] == whole[index][name]
+
+
+def test_subset_is_shuffled_anew_each_epoch_and_shared_by_processes(dataset):
+    options = {"batch_size": 6, "seed": 5, "indices": CHOSEN[:6]}
+    alone = take(loader.training_batches(dataset, ("raw",), **options), 5)
+    orders = {tuple(batch["index"].tolist()) for batch in alone}
+    assert len(orders) > 1
+    parts = [
+        take(
+            loader.training_batches(
+                dataset, ("raw",), process_index=index, process_count=2, **options
+            ),
+            5,
+        )
+        for index in range(2)
+    ]
+    for number, whole in enumerate(alone):
+        together = np.concatenate([part[number]["index"] for part in parts])
+        assert sorted(together) == sorted(whole["index"])
+
+
+def test_position_in_a_subset_can_be_saved(dataset):
+    def start():
+        options = {"batch_size": 3, "seed": 1, "indices": CHOSEN}
+        return loader.training_batches(dataset, ("raw",), **options)
+
+    first = start()
+    take(first, 3)
+    again = start()
+    again.set_state(first.get_state())
+    for one, other in zip(take(first, 3), take(again, 3), strict=True):
+        np.testing.assert_array_equal(one["index"], other["index"])
+
+
+def test_subset_of_everything_gives_what_no_subset_gives(dataset):
+    options = {"batch_size": 8, "seed": 1}
+    plain = next(loader.training_batches(dataset, ("raw",), **options))
+    chosen = next(loader.training_batches(dataset, ("raw",), indices=range(48), **options))
+    np.testing.assert_array_equal(plain["index"], chosen["index"])
+
+
+def test_batch_larger_than_the_subset_is_refused(dataset):
+    with pytest.raises(UserError, match=r"larger than the 7 examples of data\.subset"):
+        loader.training_batches(dataset, ("raw",), batch_size=8, seed=0, indices=CHOSEN)
+
+
+@pytest.mark.parametrize("wrong", [48, -1])
+def test_index_outside_the_split_is_refused(dataset, wrong):
+    with pytest.raises(ValueError, match=r"0\.\.47"):
+        loader.training_batches(dataset, ("raw",), batch_size=1, seed=0, indices=[0, wrong])
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_share_the_same_global_batches(dataset, processes):
     alone = take(loader.training_batches(dataset, ("raw",), batch_size=8, seed=3), 9)

@@ -32,8 +32,9 @@ ARROWS = {
     "kdjax.train.optim": VOCABULARY,
     "kdjax.train.step": (
         *(*VOCABULARY, "kdjax.methods", "kdjax.models"),
-        *("kdjax.train.optim", "kdjax.train.state"),
+        *("kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
     ),
+    "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.parallel": VOCABULARY,
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
@@ -41,7 +42,7 @@ ARROWS = {
     "kdjax.commands": ANYTHING,
     "kdjax.demo": ANYTHING,
     "data_pipeline": SIGNAL,
-    "configs": ("kdjax.checks", "kdjax.types"),
+    "configs": ("kdjax.checks", "kdjax.types", "kdjax.methods.defaults"),
 }
 """`{package or module: packages it may import beside its own}`; the longest name that fits counts."""
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ from data_pipeline.augment import make_augment
 from kdjax import methods
 from kdjax.methods import Network
 from kdjax.train import optim, parallel
-from kdjax.train.setup import GROUPS
 from kdjax.train.state import create_state
 from kdjax.train.step import StepParts, make_train_step
 from kdjax.types import Outputs
@@ -23,28 +22,31 @@ SIZE = 32
 STORED = 36
 BATCH = 8
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "supervised": {},
-    "kd": {"temperature": 4.0, "cross_entropy_weight": 0.1, "kd_weight": 0.9},
-    "add": {
-        "frequency_weight": 1.0,
-        "view_weight": 16.0,
-        "frequency_layers": (0.0, 1.0, 2.0, 0.25),
-        "view_layers": (0.0, 0.5, 2.5, 2.0),
-        "frequency_gamma": 1.0,
-        "view_gamma": 100.0,
-        "view_eta": 50.0,
-        "margin": 0.012,
-        "views": 4,
-        "adapter": "none",
-        "scale": "sum",
-        "coordinates": "index",
-        "cost": "squared",
-        "both_directions": False,
-        "relative_margin": False,
-        "mode": "paper",
-    },
+ALL = ("raw", "c23", "c40")
+
+
+class Case(NamedTuple):
+    """How the suite runs a method: what differs from its defaults."""
+
+    options: dict[str, Any] = {}
+    qualities: tuple[str, ...] = ("c40",)
+    teachers: int = 1
+
+
+TINY_CKD = {"negatives": 6, "width": 8, "bank_size": 24}
+TINY_TOKD = {"width": 8, "rotation_size": 6}
+
+CASES: dict[str, Case] = {
+    "supervised": Case(teachers=0),
+    "kd": Case(),
+    "ckd": Case(TINY_CKD),
+    "add": Case({"views": 4}),
+    "tokd": Case(TINY_TOKD),
+    "qad": Case({"gamma": 0.02, "collaborative_weight": 0.5}, ALL, teachers=0),
+    "baselines": Case(),
+    "combine": Case({"parts": ("qad", "kd")}, ("raw", "c40")),
 }
+"""Every method once, with what makes it small."""
 
 
 class TinyNetwork(nn.Module):
@@ -52,6 +54,7 @@ class TinyNetwork(nn.Module):
 
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    dual: bool = False
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -77,6 +80,8 @@ class TinyNetwork(nn.Module):
             # smooth: where a rectifier sits on its kink, rounding decides the gradient
             x = nn.softplus(x)
             features[f"stage{stage}"] = x
+        if self.dual:
+            features |= {"rgb": x, "frequency": jnp.concatenate([x, -0.5 * x**2], axis=-1)}
         features["pooled"] = jnp.mean(x.astype(double), axis=(1, 2))
         head = nn.Dense(2, dtype=double, param_dtype=double, name="classifier")
         return Outputs(head(features["pooled"]), features)
@@ -134,26 +139,31 @@ def make_batch(number):
 
 @functools.cache
 def make_bench(
-    name, *, devices=1, dtype=jnp.float32, qualities=("c40",), teacher_count=None, **changed
+    name, *, devices=1, dtype=jnp.float32, qualities=None, teacher_count=None, **changed
 ):
-    axis_name = parallel.axis_name(devices)
+    axis_name, case = parallel.axis_name(devices), CASES[name]
 
-    def network(axis_name=None):
-        return Network(TinyNetwork(dtype, axis_name), (0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
+    def network(axis_name=None, dual=False):
+        return Network(TinyNetwork(dtype, axis_name, dual), (0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
 
-    if teacher_count is None:
-        teacher_count = 0 if name == "supervised" else 1
-    options = {**OPTIONS[name], "qualities": qualities, **changed}
-    if name != "supervised":
-        options["teacher_quality"] = "raw"
-    teachers = tuple(network() for _ in range(teacher_count))
+    teacher_count = case.teachers if teacher_count is None else teacher_count
+    teachers = tuple(network(dual=name == "tokd") for _ in range(teacher_count))
     student = network(axis_name)
-    method = methods.create(name, student, teachers, **options)
+    method = methods.create(
+        name,
+        student,
+        teachers,
+        qualities=qualities or case.qualities,
+        dataset_size=40,
+        split_size=40,
+        steps_per_epoch=2,
+        **{**case.options, **changed},
+    )
     parts = StepParts(
         method=method,
         optimizer=optim.make_optimizer(
             "adam",
-            groups=GROUPS,
+            groups=optim.GROUPS,
             beta1=0.9,
             beta2=0.999,
             epsilon=1e-8,
@@ -174,9 +184,8 @@ def make_bench(
         "label": jnp.array([0, 1]),
         "mask": jnp.ones(2),
     }
-    state = create_state(
-        jax.random.key(0), student, method, parts.optimizer, example, {"learning_rate": 2e-4}
-    )
+    hyper = {"learning_rate": 2e-4, "rotation_learning_rate": 0.05}
+    state = create_state(jax.random.key(0), student, method, parts.optimizer, example, hyper)
     teacher_variables = tuple(
         teacher.module.init(jax.random.key(10 + number), images[:1], train=False)
         for number, teacher in enumerate(teachers)
@@ -184,7 +193,7 @@ def make_bench(
     return Bench(name, method, parts, state, teacher_variables, make_batch, axis_name, devices)
 
 
-@pytest.fixture(params=methods.names())
+@pytest.fixture(params=CASES)
 def method_name(request):
     return request.param
 

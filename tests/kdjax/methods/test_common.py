@@ -1,7 +1,6 @@
 """What every method must do, whatever it computes."""
 
 import functools
-import inspect
 
 import jax
 import jax.monitoring
@@ -10,15 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from kdjax import methods
 from kdjax.train import parallel
 from kdjax.train.step import make_gradient_norms, method_inputs, prepare_batch, update
+
+
+UNMOVED = {"qad": {"perturbation": "none"}, "combine": {"parts": ("kd",)}}
+"""Options that leave the weights where they are, so that the gradient is that of the terms."""
 
 
 def first_step(bench, state, teachers, batch):
     """Returns all that can be asked of the first step: gradients, terms, metrics, teachers' gradients."""
     prepared = prepare_batch(bench.parts, state.step, batch)
-    targets = bench.method.targets(teachers, prepared["image"])
+    targets = bench.method.targets(teachers, prepared)
     inputs = method_inputs(bench.parts, state, targets, prepared, bench.axis_name)
     grads, *_ = bench.method.grads(state.params, *inputs)
     terms, _ = bench.method.terms(state.params, inputs)
@@ -129,7 +131,7 @@ def test_no_gradient_reaches_the_teachers(bench, method_name):
     images = {"raw": jnp.ones((8, 32, 32, 3)), "c40": jnp.ones((8, 32, 32, 3))}
 
     def outputs(teachers):
-        targets = built.method.targets(teachers, images)
+        targets = built.method.targets(teachers, {"image": images})
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(targets))
 
     for leaf in jax.tree.leaves(jax.jit(jax.grad(outputs))(built.teachers)):
@@ -137,7 +139,7 @@ def test_no_gradient_reaches_the_teachers(bench, method_name):
 
 
 def test_terms_have_the_announced_names_and_sum_to_the_loss(bench, method_name):
-    built = bench(method_name)
+    built = bench(method_name, **UNMOVED.get(method_name, {}))
     found = measured(built)
     assert set(found["terms"]) == set(built.method.term_names)
     assert built.method.term_names[0] == "cross_entropy"
@@ -147,7 +149,7 @@ def test_terms_have_the_announced_names_and_sum_to_the_loss(bench, method_name):
 
 
 def test_gradient_norms_are_those_of_each_term_alone(bench, method_name):
-    built = bench(method_name)
+    built = bench(method_name, **UNMOVED.get(method_name, {}))
     norm = jax.jit(make_gradient_norms(built.parts))
     names = built.method.term_names
     whole = norm(built.state, built.teachers, built.batch(0), dict.fromkeys(names, 1.0))
@@ -206,27 +208,19 @@ def test_several_qualities_go_through_in_one_pass(bench, method_name):
 
 @pytest.mark.slow
 def test_several_teachers_teach(bench, method_name):
-    if method_name == "supervised":
+    if method_name in ("supervised", "qad"):
         with pytest.raises(ValueError, match=r"teacher\.runs"):
             bench(method_name, teacher_count=1)
         return
     both = bench(method_name, teacher_count=2)
-    assert (
-        len(
-            both.method.targets(both.teachers, prepare_batch(both.parts, 0, both.batch(0))["image"])
-        )
-        == 2
-    )
+    prepared = prepare_batch(both.parts, 0, both.batch(0))
+    targets = both.method.targets(both.teachers, prepared)
+    assert {len(found) for found in targets.values() if found != ()} == {2}
     assert all(np.isfinite(value).all() for value in flat(gradients(both)).values())
 
 
 def test_method_without_its_teacher_is_refused(bench, method_name):
-    if method_name == "supervised":
+    if method_name in ("supervised", "qad"):
         pytest.skip("has no teacher")
     with pytest.raises(ValueError, match=r"teacher\.runs"):
         bench(method_name, teacher_count=0)
-
-
-def test_method_imports_no_data_reader(method_name):
-    source = inspect.getsource(inspect.getmodule(getattr(methods, method_name)))
-    assert "data_pipeline" not in source

@@ -1,0 +1,97 @@
+"""Defaults of every method's own options, as the papers give them; the configurations show them."""
+
+from typing import Any
+
+COMMON: dict[str, Any] = {
+    "cross_entropy_weight": 1.0,
+    # or `tempered`: 1 - softmax(logits / classification_temperature)[label]
+    "classification": "cross_entropy",
+    "classification_temperature": 1.0,
+}
+"""Options of every method: how the labels themselves teach."""
+
+PARTS: dict[str, dict[str, Any]] = {
+    "kd": {
+        "temperature": 4.0,
+        "kd_weight": 0.9,
+    },
+    "add": {
+        "frequency_weight": 1.0,
+        "view_weight": 16.0,
+        "frequency_layers": (0.0, 1.0, 2.0, 0.25),
+        "view_layers": (0.0, 0.5, 2.5, 2.0),
+        "frequency_gamma": 1.0,
+        "view_gamma": 100.0,
+        "view_eta": 50.0,
+        "margin": 0.012,
+        "views": 12,
+        "adapter": "none",
+        "scale": "sum",
+        "coordinates": "index",
+        "cost": "squared",
+        "both_directions": False,
+        "relative_margin": False,
+        "mode": "paper",
+    },
+    "ckd": {
+        "contrast_weight": 0.1,
+        "temperature": 0.05,
+        "negatives": 32,
+        "width": 128,
+        "bank_size": 0,
+        "bank_reset": "epoch",
+        "anchors": "both",
+        "normalizer": "none",
+        "store": "representations",
+    },
+    "tokd": {
+        "rgb_weight": 10.0,
+        "frequency_weight": 10.0,
+        "layer": "stage4",
+        "projectors": True,
+        "teacher_projectors": "joint",
+        "width": 256,
+        "rotation": "channel",
+        "rotation_size": 0,
+        "rotation_method": "expm",
+        "rotation_target": "mean",
+    },
+    "qad": {
+        "collaboration": "hsic",
+        "collaborative_weight": 0.004,
+        "perturbation": "classification",
+        "gamma": 0.002,
+        "layers": ("stage2", "stage3", "stage4"),
+        "representation": "pooled",
+        "sigma": 6.0,
+        "scale_by_dim": False,
+        "kernel": "gaussian",
+        "bandwidth": "fixed",
+        "estimator": "biased",
+        "random_features": 0,
+        "pairs": "unordered",
+        "soft_temperature": 4.0,
+        "soft_mix": 0.5,
+        "center_rate": 0.5,
+    },
+    "baselines": {
+        "loss": "rkd",
+        # below 0: the loss's own
+        "weight": -1.0,
+        # empty: the loss's own
+        "features": (),
+        "negatives": 1024,
+        "sam_radius": 0.05,
+    },
+}
+"""Options of each part, by its name."""
+
+CHANGED: dict[str, dict[str, Any]] = {"kd": {"cross_entropy_weight": 0.1}}
+"""Common options that a method has its own default for."""
+
+
+def defaults(method: str) -> dict[str, Any]:
+    """Returns every option of a method, at its default; `combine` has those of every part."""
+    if method == "combine":
+        return {**COMMON, "parts": (), **{name: dict(part) for name, part in PARTS.items()}}
+    return {**COMMON, **CHANGED.get(method, {}), **PARTS.get(method, {})}

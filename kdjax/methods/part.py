@@ -1,0 +1,151 @@
+"""A part: what one method adds to the cross-entropy; and the method that some parts make together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.methods import base
+from kdjax.methods.base import Inputs, Method, Network, Rest, Terms
+from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
+
+Gradient = Callable[[dict[str, PyTree], Inputs], tuple[dict[str, PyTree], Rest]]
+"""`(params, inputs) -> (gradients by group, (batch statistics, auxiliary state, metrics))`."""
+
+Forward = Callable[[dict[str, PyTree], Inputs], Outputs]
+"""The student's outputs in training mode, over all qualities stacked."""
+
+View = Callable[[PyTree], PyTree]
+
+
+class Part(NamedTuple):
+    """Pure functions that see the student's outputs, and never run it themselves.
+
+    Attributes:
+      name: the part's own place in the heads, the auxiliary state, the targets and the traced numbers.
+      compare: `(outputs, params, inputs) -> (terms, aux, metrics)`: the weighted loss terms. `params` holds
+        the student's parameters and this part's own by group; `inputs` its own aux, targets and numbers.
+      targets: `(teachers, batch) -> targets`: what the frozen teachers say of a batch, with no gradient.
+      hyper: the numbers that may be traced.
+      term_names: names of the terms.
+      init: `(rng, example) -> (heads by group, aux)`.
+      wrap: `(gradient, forward, view) -> gradient`: takes the gradient elsewhere (AWP), or makes more of it
+        (TOKD's rotation). `view(inputs)` are the part's own inputs.
+    """
+
+    name: str
+    compare: Callable[[Outputs, dict[str, PyTree], Inputs], tuple[Terms, PyTree, Metrics]]
+    targets: Callable[..., PyTree] = base.no_targets
+    hyper: Mapping[str, float] = {}
+    term_names: tuple[str, ...] = ()
+    init: Callable[..., tuple[dict[str, PyTree], PyTree]] = base.no_heads
+    wrap: Callable[[Gradient, Forward, Callable[[Inputs], Inputs]], Gradient] | None = None
+
+
+Classify = Callable[[Array, Array], Array]
+"""`(logits [B, K], labels [B]) -> loss [B]`."""
+
+
+def assemble(
+    student: Network,
+    qualities: Sequence[str],
+    parts: Sequence[Part],
+    *,
+    cross_entropy_weight: float = 1.0,
+    classify: Classify | None = None,
+    prefix: bool = False,
+) -> Method:
+    """Returns the method whose loss is the cross-entropy and the terms of all parts, in one forward pass.
+
+    Args:
+      student: the network to train.
+      qualities: the qualities the student sees.
+      parts: what is added to the cross-entropy.
+      cross_entropy_weight: weight of the classification.
+      classify: another loss for the classification than cross-entropy.
+      prefix: whether names of terms and numbers begin with their part's, as several parts need.
+    """
+    weights = {"cross_entropy_weight": cross_entropy_weight}
+
+    def name_of(part: Part, name: str) -> str:
+        return f"{part.name}.{name}" if prefix else name
+
+    def view(part: Part, inputs: Inputs) -> Inputs:
+        shared = {key: inputs.hyper[key] for key in SHARED if key in inputs.hyper}
+        own = {name: inputs.hyper[name_of(part, name)] for name in part.hyper}
+        return inputs._replace(
+            aux=inputs.aux[part.name], targets=inputs.targets[part.name], hyper={**shared, **own}
+        )
+
+    def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
+        groups: dict[str, PyTree] = {}
+        aux = {}
+        for number, part in enumerate(parts):
+            heads, aux[part.name] = part.init(jax.random.fold_in(rng, number), example)
+            for group, tree in heads.items():
+                groups.setdefault(group, {})[part.name] = tree
+        return groups, aux
+
+    def targets(variables: Sequence[PyTree], batch: Batch) -> PyTree:
+        return {part.name: part.targets(variables, batch) for part in parts}
+
+    def terms(params: dict[str, PyTree], inputs: Inputs) -> tuple[Terms, Rest]:
+        outputs, model_state = base.apply_student(student, params, inputs, qualities)
+        value, metrics = base.classification(outputs, inputs, len(qualities), classify)
+        values = {"cross_entropy": inputs.hyper["cross_entropy_weight"] * value}
+        aux = {}
+        for part in parts:
+            own = {
+                group: tree if group == "student" else tree.get(part.name, {})
+                for group, tree in params.items()
+            }
+            found, aux[part.name], seen = part.compare(outputs, own, view(part, inputs))
+            values |= {name_of(part, name): term for name, term in found.items()}
+            metrics |= {name_of(part, name): metric for name, metric in seen.items()}
+        return values, (model_state, aux, metrics)
+
+    def forward(params: dict[str, PyTree], inputs: Inputs) -> Outputs:
+        return base.apply_student(student, params, inputs, qualities)[0]
+
+    gradient = plain_gradient(terms)
+    for part in parts:
+        if part.wrap is not None:
+            gradient = part.wrap(gradient, forward, lambda inputs, part=part: view(part, inputs))
+
+    def grads(
+        params: dict[str, PyTree], *arguments: PyTree, **named: PyTree
+    ) -> tuple[dict[str, PyTree], PyTree, PyTree, Metrics]:
+        found, rest = gradient(params, Inputs(*arguments, **named))
+        return found, *rest
+
+    numbers = {name_of(part, name): value for part in parts for name, value in part.hyper.items()}
+    names = [name_of(part, name) for part in parts for name in part.term_names]
+    return Method(
+        init=init,
+        targets=targets,
+        terms=terms,
+        grads=grads,
+        hyper={**weights, **numbers},
+        term_names=("cross_entropy", *names),
+    )
+
+
+SHARED = ("backbone_trains", "step")
+"""Traced numbers that the step gives every part: whether the backbone trains yet, and the step itself."""
+
+
+def plain_gradient(terms: base.TermsFunction) -> Gradient:
+    """Returns the gradient of the sum of `terms`, in one backward pass."""
+
+    def gradient(
+        params: dict[str, PyTree], inputs: Inputs
+    ) -> tuple[dict[str, PyTree], Rest]:
+        def loss(params: dict[str, PyTree]) -> tuple[Array, Rest]:
+            values, rest = terms(params, inputs)
+            return sum(values.values(), start=jnp.zeros(())), rest
+
+        (value, (model_state, aux, metrics)), found = jax.value_and_grad(loss, has_aux=True)(params)
+        return found, (model_state, aux, {**metrics, "loss": value})
+
+    return gradient

@@ -1,0 +1,57 @@
+"""Loss weights that rise or fall during a run: `NAME:rise:START:END`, shares of the run."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax.numpy as jnp
+
+from kdjax.checks import nearest
+
+Ramp = Callable[[Any], Any]
+"""`step -> factor` in [0, 1] that a weight is multiplied with."""
+
+KEY = "train.weight_schedules"
+
+
+def make_ramps(texts: Iterable[str], known: Iterable[str], total_steps: int) -> dict[str, Ramp]:
+    """Returns a factor by step for each named weight.
+
+    Args:
+      texts: `NAME:rise:START:END` (0 before START, 1 from END on, linear between) or `NAME:fall:START:END`.
+      known: names of the numbers that a method traces.
+      total_steps: length of the run.
+
+    Raises:
+      ValueError: for an unknown name, or a text of another form.
+    """
+    names = tuple(known)
+    found: dict[str, Ramp] = {}
+    for text in texts:
+        name, direction, start, end = _parse(text)
+        if name not in names:
+            raise ValueError(f"{KEY} names {name!r}; {nearest(name, names)}")
+        if name in found:
+            raise ValueError(f"{KEY} names {name!r} twice")
+        found[name] = _ramp(direction, start * total_steps, end * total_steps)
+    return found
+
+
+def _parse(text: str) -> tuple[str, str, float, float]:
+    try:
+        name, direction, first, last = text.split(":")
+        start, end = float(first), float(last)
+        if direction in ("rise", "fall") and 0 <= start < end <= 1:
+            return name, direction, start, end
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{KEY}={text!r} must be NAME:rise:START:END or NAME:fall:START:END, 0 <= START < END <= 1"
+    )
+
+
+def _ramp(direction: str, start: float, end: float) -> Ramp:
+    def factor(step: Any) -> Any:
+        done = jnp.clip((jnp.asarray(step, jnp.float32) - start) / (end - start), 0.0, 1.0)
+        return done if direction == "rise" else 1.0 - done
+
+    return factor
