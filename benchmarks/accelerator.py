@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import parity
-from costs import add_costs, steps
+from costs import add_costs, method_costs, steps
 from harness import RESULTS, Budget, Results, Rows, run_rows
 from workloads import Setting
 
@@ -56,6 +56,7 @@ def all_rows(batch: int, repeats: int) -> Rows:
         "step resnet50 float32": partial(steps, full, repeats, ("supervised",)),
         "step resnet18_thin bfloat16": partial(steps, thin._replace(**half), repeats),
         "step resnet18_thin float32": partial(steps, thin, repeats, ("supervised",)),
+        "methods resnet50 bfloat16": partial(method_costs, full._replace(**half), repeats),
         "ADD losses resnet50 bfloat16": partial(add_costs, full._replace(**half), repeats),
         "ADD losses resnet50 float32": partial(add_costs, full, repeats),
     }
@@ -70,6 +71,7 @@ def tiny_rows() -> Rows:
         "all devices equal one": partial(parity.device_parity, "resnet_tiny", 32),
         "training learns": partial(parity.learning, "resnet_tiny", 32, 32, 150),
         "step resnet_tiny float32": partial(steps, setting, 2),
+        "methods resnet_tiny float32": partial(method_costs, setting, 2),
         "ADD losses resnet_tiny float32": partial(add_costs, setting, 2),
     }
 

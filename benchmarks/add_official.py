@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from costs import Maps, multi_view_work, training_maps
 from harness import RESULTS, Results, Work, alternate, ratio, significant, summary, usable_cores
-from workloads import METHOD_OPTIONS, Setting, Training
+from workloads import Setting, Training
+
+from kdjax.methods import defaults
 
 
 def main() -> int:
@@ -64,7 +66,7 @@ def main() -> int:
 
 def official_work(folder: Path, maps: Maps) -> Work:
     """Returns one forward and backward pass of the published loss with ADD's options."""
-    options = METHOD_OPTIONS["add"]
+    options = defaults("add")
     loss = _official_class(folder)(
         p=2,
         n_theta=options["views"],

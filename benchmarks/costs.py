@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from harness import Work, alternate, ratio, significant, summary
 from workloads import (
-    METHOD_OPTIONS,
+    ALL_QUALITIES,
+    METHODS,
     STUDENT_QUALITY,
     TEACHER_QUALITY,
     Setting,
@@ -18,6 +19,7 @@ from workloads import (
 )
 
 from kdjax import losses
+from kdjax.methods import defaults
 from kdjax.methods.base import apply_teacher
 from kdjax.train.state import student_variables
 from kdjax.types import Array
@@ -25,9 +27,7 @@ from kdjax.types import Array
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
-def steps(
-    setting: Setting, repeats: int, methods: tuple[str, ...] = tuple(METHOD_OPTIONS)
-) -> dict[str, Any]:
+def steps(setting: Setting, repeats: int, methods: tuple[str, ...] = METHODS) -> dict[str, Any]:
     """Times the whole training step of each method in turn: images a second, and relative cost."""
     trainings = {method: Training(method, setting) for method in methods}
     for training in trainings.values():
@@ -73,6 +73,31 @@ def add_costs(setting: Setting, repeats: int) -> dict[str, Any]:
     return row
 
 
+def method_costs(setting: Setting, repeats: int) -> dict[str, Any]:
+    """Times CKD, TOKD and QAD against what they cannot do without.
+
+    That is a supervised step and the teacher's forward pass; for QAD, which has no teacher, a supervised
+    step on the same images in the same three qualities.
+    """
+    trainings = {
+        "supervised": Training("supervised", setting),
+        "supervised, three qualities": Training("supervised", setting, qualities=ALL_QUALITIES),
+        **{name: Training(name, setting) for name in ("ckd", "tokd", "qad")},
+    }
+    works = {name: each.advance for name, each in trainings.items()}
+    teachers = {f"teacher of {name}": trainings[name].teach() for name in ("ckd", "tokd")}
+    seconds = alternate({**works, **teachers}, repeats, warm_up=2)
+    row: dict[str, Any] = {"setting": setting._asdict()}
+    for name in ("ckd", "tokd"):
+        pairs = zip(seconds["supervised"], seconds[f"teacher of {name}"], strict=True)
+        needed = [step + forward for step, forward in pairs]
+        row[f"{name} / (supervised + its teacher)"] = ratio(seconds[name], needed)
+    alone = seconds["supervised, three qualities"]
+    row["qad / supervised, three qualities"] = ratio(seconds["qad"], alone)
+    row["supervised step seconds"] = significant(summary(seconds["supervised"])["median"])
+    return row
+
+
 class Maps(NamedTuple):
     """The maps that ADD's losses meet in a training step, by stage.
 
@@ -103,7 +128,7 @@ def training_maps(training: Training) -> Maps:
 
 def frequency_loss(student: list[Array], maps: Maps) -> Array:
     """Returns the frequency attention of the stages, weighted as ADD weights it."""
-    options = METHOD_OPTIONS["add"]
+    options = defaults("add")
     total = jnp.zeros(())
     for own, other, weight in zip(student, maps.teacher, options["frequency_layers"], strict=True):
         if weight:
@@ -114,7 +139,7 @@ def frequency_loss(student: list[Array], maps: Maps) -> Array:
 
 def multi_view_loss(student: list[Array], maps: Maps, *, both_directions: bool = False) -> Array:
     """Returns the multi-view loss of the stages, weighted as ADD weights it."""
-    options = METHOD_OPTIONS["add"]
+    options = defaults("add")
     total = jnp.zeros(())
     weights = options["view_layers"]
     for number, (own, other, weight) in enumerate(zip(student, maps.teacher, weights, strict=True)):

@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from costs import add_costs, steps
+from costs import add_costs, method_costs, steps
 from harness import RESULTS, Budget, Results, Rows, run_rows
 from workloads import Setting
 
@@ -23,7 +23,9 @@ from workloads import Setting
 def main() -> int:
     """Runs the chosen sections, each into a file of its own; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", choices=("add", "steps"), help="one section instead of all")
+    parser.add_argument(
+        "--only", choices=("add", "methods", "steps"), help="one section instead of all"
+    )
     parser.add_argument("--budget", type=float, default=1800, help="seconds in all (default 1800)")
     parser.add_argument("--repeats", type=int, default=7, help="timed rounds (default 7)")
     parser.add_argument("--tiny", action="store_true", help="tiny networks: a test of this file")
@@ -46,6 +48,7 @@ def sections(repeats: int, *, tiny: bool) -> dict[str, Rows]:
     thin = full if tiny else Setting("resnet18_thin")
     return {
         "add": {f"ADD losses {full.network} {full.dtype}": partial(add_costs, full, repeats)},
+        "methods": {f"methods {full.network} {full.dtype}": partial(method_costs, full, repeats)},
         "steps": {
             f"step {thin.network} {dtype}": partial(steps, thin._replace(dtype=dtype), repeats)
             for dtype in ("float32", "bfloat16")

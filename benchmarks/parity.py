@@ -95,6 +95,7 @@ def gradient_errors(network: str, size: int) -> dict[str, Any]:
             (
                 training.state.params,
                 training.state.batch_stats,
+                training.state.aux,
                 training.teachers,
                 float_images(training.batch),
                 training.state.hyper | {"backbone_trains": jnp.ones(())},
@@ -111,16 +112,16 @@ def gradient_errors(network: str, size: int) -> dict[str, Any]:
 def _gradients(method: str, setting: Setting, problem: PyTree) -> PyTree:
     _, _, built = build_method(method, setting)
     dtype = jnp.dtype(setting.dtype)
-    params, batch_stats, teachers, batch, hyper = jax.tree.map(
+    params, batch_stats, aux, teachers, batch, hyper = jax.tree.map(
         lambda x: jnp.asarray(x, dtype if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype),
         problem,
     )
 
     @jax.jit
     def gradients(params: PyTree) -> PyTree:
-        targets = built.targets(teachers, batch["image"])
+        targets = built.targets(teachers, batch)
         key = jax.random.key(5)
-        return built.grads(params, batch_stats, (), targets, batch, hyper, key, None)[0]
+        return built.grads(params, batch_stats, aux, targets, batch, hyper, key, None)[0]
 
     return jax.device_get(gradients(params))
 
@@ -154,7 +155,7 @@ def learning(network: str, size: int, batch: int, steps: int) -> dict[str, Any]:
     The pattern is made up (`draw_batch`): the figures show that training works, not how well.
     """
     setting = Setting(network, "float32", size, batch)
-    teacher = Training("supervised", setting, quality=TEACHER_QUALITY, steps=steps)
+    teacher = Training("supervised", setting, qualities=(TEACHER_QUALITY,), steps=steps)
     teacher_losses = teacher.learn(steps)
     variables = student_variables(teacher.state)
     student = Training("add", setting, teacher=variables, steps=steps)

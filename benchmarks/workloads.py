@@ -1,5 +1,6 @@
 """What the benchmarks run: batches drawn on the device, kdjax's own training steps."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,41 +11,24 @@ import numpy as np
 from data_pipeline.augment import make_augment, to_float
 from kdjax import methods, models
 from kdjax.methods import Network
-from kdjax.train.optim import make_optimizer, make_schedule
+from kdjax.methods.base import feature_shapes
+from kdjax.train.optim import GROUPS, make_optimizer, make_schedule
 from kdjax.train.parallel import axis_name, compile_step, replicate, shard
-from kdjax.train.state import TrainState, create_state, student_variables
+from kdjax.train.state import TrainState, create_state
 from kdjax.train.step import StepParts, make_train_step
 from kdjax.types import Array, Batch, PyTree
 
-METHOD_OPTIONS: dict[str, dict[str, Any]] = {
-    "supervised": {},
-    "kd": {"temperature": 4.0, "cross_entropy_weight": 0.1, "kd_weight": 0.9},
-    "add": {
-        "frequency_weight": 1.0,
-        "view_weight": 16.0,
-        "frequency_layers": (0.0, 1.0, 2.0, 0.25),
-        "view_layers": (0.0, 0.5, 2.5, 2.0),
-        "frequency_gamma": 1.0,
-        "view_gamma": 100.0,
-        "view_eta": 50.0,
-        "margin": 0.012,
-        "views": 12,
-        "adapter": "none",
-        "scale": "sum",
-        "coordinates": "index",
-        "cost": "squared",
-        "both_directions": False,
-        "relative_margin": False,
-        "mode": "paper",
-    },
-}
-"""The shipped configurations' options again: those need ml_collections (a test compares them)."""
-
-GROUPS = ("student", "classifier", "heads", "rotation")
-"""Labels of the parameters that the optimiser is made for."""
+METHODS = ("supervised", "kd", "ckd", "add", "tokd", "qad")
+"""The methods that are timed, at their defaults."""
 
 STUDENT_QUALITY = "c40"
 TEACHER_QUALITY = "raw"
+ALL_QUALITIES = ("raw", "c23", "c40")
+DATASET_SIZE = 1024
+"""Images that CKD's bank has room for."""
+
+ROTATION_SIZE = 512
+"""Of TOKD's rotations, where the map is that wide."""
 
 
 class Setting(NamedTuple):
@@ -69,7 +53,7 @@ class Setting(NamedTuple):
 def draw_batch(key: Array, size: int, batch: int) -> Batch:
     """Returns a batch of smooth colour fields, half of them with the grid that upsampling leaves.
 
-    `raw` shows the grid clearly; in `c40` it is weaker, with blocks of noise beside it.
+    `raw` shows the grid clearly; in `c23` and `c40` it is weaker, with blocks of noise beside it.
     """
     field_key, noise_key = jax.random.split(key)
     label = jnp.arange(batch, dtype=jnp.int32) % 2
@@ -80,8 +64,9 @@ def draw_batch(key: Array, size: int, batch: int) -> Batch:
     blocks = jax.random.normal(noise_key, (batch, size // 8, size // 8, 1))
     noise = jnp.repeat(jnp.repeat(blocks, 8, axis=1), 8, axis=2)
     images = {
-        TEACHER_QUALITY: field + 0.06 * grid,
-        STUDENT_QUALITY: field + 0.03 * grid + 0.02 * noise,
+        "raw": field + 0.06 * grid,
+        "c23": field + 0.05 * grid + 0.01 * noise,
+        "c40": field + 0.03 * grid + 0.02 * noise,
     }
     index = jnp.arange(batch, dtype=jnp.int32)
     return {
@@ -95,23 +80,44 @@ def draw_batch(key: Array, size: int, batch: int) -> Batch:
     }
 
 
-def network(setting: Setting, *, axis: str | None = None) -> Network:
-    """Returns the untrained network of a setting, with the normalisation it expects."""
-    module = models.create(setting.network, dtype=jnp.dtype(setting.dtype), axis_name=axis)
-    mean, std = models.normalization(setting.network)
+def network(setting: Setting, *, axis: str | None = None, dual: bool = False) -> Network:
+    """Returns the untrained network of a setting, or its dual-branch one, with the normalisation it expects."""
+    name = models.DUAL + setting.network if dual else setting.network
+    module = models.create(name, dtype=jnp.dtype(setting.dtype), axis_name=axis)
+    mean, std = models.normalization(name)
     return Network(module, tuple(map(float, mean)), tuple(map(float, std)))
 
 
 def build_method(
-    name: str, setting: Setting, *, quality: str = STUDENT_QUALITY
+    name: str, setting: Setting, *, qualities: tuple[str, ...] = ()
 ) -> tuple[Network, list[Network], methods.Method]:
-    """Returns the student, its teachers (one, or none for `supervised`) and the method itself."""
+    """Returns the student, its teachers (one, or none for those that need none) and the method itself.
+
+    Args:
+      name: one of `METHODS`.
+      setting: network, dtype and sizes.
+      qualities: what the student sees; empty: all for QAD, else c40.
+    """
     student = network(setting, axis=axis_name(setting.devices))
-    teachers = [] if name == "supervised" else [network(setting)]
-    options = dict(METHOD_OPTIONS[name], qualities=(quality,))
-    if teachers:
-        options["teacher_quality"] = TEACHER_QUALITY
-    return student, teachers, methods.create(name, student, teachers, **options)
+    alone = name in ("supervised", "qad")
+    teachers = [] if alone else [network(setting, dual=name == "tokd")]
+    built = methods.create(
+        name,
+        student,
+        teachers,
+        qualities=qualities or (ALL_QUALITIES if name == "qad" else (STUDENT_QUALITY,)),
+        teacher_quality=TEACHER_QUALITY,
+        dataset_size=DATASET_SIZE,
+        split_size=DATASET_SIZE,
+        steps_per_epoch=DATASET_SIZE // setting.batch,
+        **({"rotation_size": _rotation_size(student)} if name == "tokd" else {}),
+    )
+    return student, teachers, built
+
+
+def _rotation_size(student: Network) -> int:
+    shapes = feature_shapes(student, {"image": {TEACHER_QUALITY: jnp.zeros((1, 64, 64, 3))}})
+    return min(ROTATION_SIZE, shapes["stage4"][-1])
 
 
 def float_images(batch: Batch) -> Batch:
@@ -128,22 +134,22 @@ class Training:
         setting: Setting,
         *,
         teacher: PyTree | None = None,
-        quality: str = STUDENT_QUALITY,
+        qualities: tuple[str, ...] = (),
         steps: int = 1000,
         learning_rate: float = 1e-3,
     ) -> None:
         """Creates the state and the step, which compiles when it is first called.
 
         Args:
-          method: name in `METHOD_OPTIONS`.
+          method: one of `METHODS`.
           setting: network, dtype and sizes.
-          teacher: variables of the teacher; when None, a copy of the student's first ones.
-          quality: what the student sees.
+          teacher: variables of the teacher; when None, untrained ones.
+          qualities: what the student sees; empty: as `build_method` chooses.
           steps: length of the schedule.
           learning_rate: its peak.
         """
         self.setting = setting
-        self.student, teachers, built = build_method(method, setting, quality=quality)
+        self.student, teachers, built = build_method(method, setting, qualities=qualities)
         parts = _parts(built, setting.size, steps)
         self.batch = draw_batch(jax.random.key(2), setting.size, setting.batch)
         state = create_state(
@@ -152,13 +158,16 @@ class Training:
             built,
             parts.optimizer,
             float_images(self.batch),
-            {"learning_rate": learning_rate},
+            {"learning_rate": learning_rate, "rotation_learning_rate": 0.05},
         )
-        # a copy: the step gives the state's own buffers away
-        untrained = jax.tree.map(jnp.copy, student_variables(state))
-        given = [teacher or untrained for _ in teachers]
+        image = jnp.zeros((1, setting.size, setting.size, 3))
+        given = [
+            teacher or jax.jit(partial(each.module.init, train=False))(jax.random.key(1), image)
+            for each in teachers
+        ]
         self.state: TrainState = replicate(state, setting.devices)
         self.teachers: PyTree = replicate(given, setting.devices)
+        self.method = built
         train_step = make_train_step(parts, axis_name(setting.devices))
         self._step = compile_step(train_step, setting.devices, donate=True)
 
@@ -173,6 +182,12 @@ class Training:
         for _ in range(count):
             self.step(self.batch)
         jax.block_until_ready(self.state)
+
+    def teach(self) -> Callable[[], Any]:
+        """Returns the work of the teachers alone, on one device."""
+        targets = jax.jit(self.method.targets)
+        batch = float_images(self.batch)
+        return lambda: jax.block_until_ready(targets(self.teachers, batch))
 
     def learn(self, steps: int) -> list[float]:
         """Trains on a new batch every step; returns the loss of each."""

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from kdjax.methods.defaults import defaults
 
+
 def get_config(method: str, network: str = "") -> ConfigDict:
     """Returns the configuration of a method with every field at its default.
 

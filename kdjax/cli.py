@@ -179,7 +179,10 @@ def _sweep(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands, "sweep", "train and evaluate one run for each override", takes_config=True
     )
-    parser.add_argument("file", type=Path, help="Python file whose sweep() yields dicts")
+    parser.add_argument(
+        "sweep",
+        help="a table of the papers, as tokd_table6, or a Python file whose sweep() yields dicts",
+    )
     parser.add_argument("--config", required=True, help="METHOD[:NETWORK], or a FILE.py[:NETWORK]")
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
 

@@ -98,8 +98,9 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    rows = read_sweep(options.file)
-    results = sweep(rows, options.config, options.overrides, options.workdir)
+    rows, settings = read_sweep(options.sweep)
+    common = {**settings, **options.overrides}
+    results = sweep(rows, options.config, common, options.workdir)
     if done := [run for run, evaluation in results if evaluation is not None]:
         print_results(done)
     print(options.workdir / "results.csv")

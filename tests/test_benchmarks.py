@@ -11,8 +11,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from configs import base
-
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -74,20 +72,6 @@ def test_rows_that_no_longer_fit_or_fail_are_written_down(
     assert bad["error"] == "RuntimeError: out of memory"
     assert "time budget" in late["skipped"]
     assert results.failures() == ["bad"]
-
-
-def test_options_equal_those_of_the_shipped_configurations(
-    harness: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workloads = importlib.import_module("workloads")
-    for method, options in workloads.METHOD_OPTIONS.items():
-        assert options == base.METHODS[method]
-
-
-def test_optimiser_knows_every_group_of_the_training_loop(harness: ModuleType) -> None:
-    workloads = importlib.import_module("workloads")
-    setup = importlib.import_module("kdjax.train.setup")
-    assert set(setup.GROUPS) <= set(workloads.GROUPS)
 
 
 def test_reference_density_of_one_channel_view_is_channel_attention(harness: ModuleType) -> None:

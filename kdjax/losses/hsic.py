@@ -93,7 +93,7 @@ def hsic(
 
     points = [_points(name, values, valid) for name, values in (("x", x), ("y", y))]
     points = [values / width(values) for values in points]
-    if features:
+    if features and rng is not None:
         keys = (jax.random.fold_in(rng, turn) for turn in range(2))
         images = [
             _random_features(values, key, features, kernel)
@@ -101,12 +101,12 @@ def hsic(
         ]
         left, right = (_center(image, valid, (0,)) for image in images)
         cross = _cross_covariance(left, right)
-        own = [jnp.sum(image**2, axis=1) for image in (left, right)]
+        own = jnp.sum(left**2, axis=1), jnp.sum(right**2, axis=1)
     else:
         grams = [_kernel_minus_one(values, kernel) for values in points]
         left, right = (_center(gram, valid, (0, 1)) for gram in grams)
         cross = jnp.sum(left * right)
-        own = [jnp.diagonal(gram) for gram in (left, right)]
+        own = jnp.diagonal(left), jnp.diagonal(right)
     return _estimate(cross, *own, jnp.sum(valid), estimator)
 
 

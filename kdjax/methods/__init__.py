@@ -10,8 +10,7 @@ from kdjax.checks import check_choice, check_positive, nearest
 from kdjax.methods import base
 from kdjax.methods.add import add
 from kdjax.methods.base import Inputs, Method, Network, Recorded, Teacher
-from kdjax.methods.baselines import ALONE as baselines_alone
-from kdjax.methods.baselines import baselines
+from kdjax.methods.baselines import ALONE, baselines
 from kdjax.methods.ckd import ckd
 from kdjax.methods.defaults import defaults
 from kdjax.methods.kd import kd
@@ -20,13 +19,27 @@ from kdjax.methods.qad import qad
 from kdjax.methods.tokd import tokd
 
 __all__ = [
-    *("Inputs", "Method", "Network", "Part", "Recorded", "Teacher"),
-    *("add", "assemble", "baselines", "ckd", "create", "defaults", "kd", "names", "qad", "tokd"),
+    "Inputs",
+    "Method",
+    "Network",
+    "Part",
+    "Recorded",
+    "Teacher",
+    "add",
+    "assemble",
+    "baselines",
+    "ckd",
+    "create",
+    "defaults",
+    "kd",
+    "names",
+    "qad",
+    "tokd",
 ]
 
 Factory = Callable[..., Part]
 
-TEACHERLESS = ("qad", *baselines_alone)
+TEACHERLESS = ("qad", *ALONE)
 """Parts, and rows of `baselines`, that learn from no teacher."""
 
 CLASSIFICATIONS = ("cross_entropy", "tempered")
@@ -76,7 +89,7 @@ def create(
         if key not in known:
             raise ValueError(f"unknown option method.{key} of {name}; {nearest(key, known)}")
     options = {**known, **options}
-    facts = {
+    facts: dict[str, Any] = {
         "qualities": tuple(qualities),
         "teacher_quality": teacher_quality,
         "dataset_size": dataset_size,

@@ -122,7 +122,7 @@ def add(
 
     def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
         own = base.need_features(student, example, settings.stages, "the student")
-        adapters = {}
+        adapters: dict[str, PyTree] = {}
         for number, teacher in enumerate(teachers):
             other = base.need_features(teacher, example, settings.stages, f"teacher {number + 1}")
             found = _init_adapters(jax.random.fold_in(rng, number), own, other, adapter)

@@ -1,6 +1,8 @@
 """CKD: contrastive transfer from few samples, with a memory bank in the train state."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +45,7 @@ def ckd(
     agree, student features of the other class are pushed away; `losses.contrastive_nce`. Negatives come from
     the batch of all devices, then from the bank, `transforms.negatives.draw_negatives`.
 
-    See `docs/ckd.md`, which names the paper.
+    See "Contrastive Knowledge Transfer for Deepfake Detection with Limited Data" by Li et al., 2022.
 
     Args:
       student: the network to train.
@@ -95,7 +97,7 @@ def ckd(
             if store == "representations"
             else {name: MemoryBank.create(capacity, width) for name in names}
         )
-        aux = {"banks": banks}
+        aux: dict[str, PyTree] = {"banks": banks}
         if normalizer == "first_batch":
             # 0: not set yet
             aux["normalizers"] = {name: jnp.zeros(()) for name in names}
@@ -116,12 +118,8 @@ def ckd(
         banks = inputs.aux["banks"]
         if resets:
             fresh = inputs.hyper["step"] % steps_per_epoch == 0
-            banks = {
-                name: jax.tree.map(
-                    lambda empty, kept: jnp.where(fresh, empty, kept), bank.reset(), bank
-                )
-                for name, bank in banks.items()
-            }
+            empty = {name: bank.reset() for name, bank in banks.items()}
+            banks = jax.tree.map(partial(jnp.where, fresh), empty, banks)
 
         def draw(features: Array, bank: MemoryBank) -> tuple[Array, Array, MemoryBank]:
             pool = base.gather(features, count, axis_name)
@@ -147,7 +145,10 @@ def ckd(
                 others = _embed(heads["student"], drawn)
             else:
                 others, valid, filled[name] = draw(own, banks[name])
-            options = {"temperature": hyper["temperature"], "dataset_size": dataset_size}
+            options: dict[str, Any] = {
+                "temperature": hyper["temperature"],
+                "dataset_size": dataset_size,
+            }
             if normalizer == "first_batch":
                 found = losses.contrastive_normalizer(
                     *(taught, own, others),

@@ -1,6 +1,7 @@
 """CRD: contrastive representation distillation, with two banks addressed by the images' index."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def crd(
             heads, kept = params["heads"][str(number)], inputs.aux[str(number)]
             own = _embed(heads["student"], outputs.features["pooled"])
             taught = base.tile(_embed(heads["teacher"], target), count)
-            options = {"temperature": TEMPERATURE, "dataset_size": dataset_size}
+            options: dict[str, Any] = {"temperature": TEMPERATURE, "dataset_size": dataset_size}
             bank = {name: kept[name].astype(own.dtype) for name in ("student", "teacher")}
             found = jnp.stack(
                 [
@@ -110,7 +111,9 @@ def crd(
                 ]
             )
             normalizers = jnp.where(
-                kept["normalizers"] > 0, kept["normalizers"], found.astype(kept["normalizers"].dtype)
+                kept["normalizers"] > 0,
+                kept["normalizers"],
+                found.astype(kept["normalizers"].dtype),
             )
             each = losses.crd(
                 *(taught, own, bank["teacher"][others], bank["student"][others]),
@@ -128,7 +131,7 @@ def crd(
             aux[str(number)] = {
                 "normalizers": normalizers,
                 **{
-                    name: _remember(kept[name], rows, base.gather(value, 1, axis_name), counts)
+                    name: remember(kept[name], rows, base.gather(value, 1, axis_name), counts)
                     for name, value in new.items()
                 },
             }
@@ -154,7 +157,7 @@ def _embed(head: PyTree, features: Array) -> Array:
     return losses.unit_vectors(apply_linear(head, features))
 
 
-def _remember(bank: Array, rows: Array, new: Array, mask: Array) -> Array:
+def remember(bank: Array, rows: Array, new: Array, mask: Array) -> Array:
     """Returns the bank with its rows moved towards the new embeddings, each of length 1."""
     new = jax.lax.stop_gradient(new).astype(bank.dtype)
     moved = losses.unit_vectors(MOMENTUM * bank[rows] + (1 - MOMENTUM) * new)

@@ -55,6 +55,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "rotation_size": 0,
         "rotation_method": "expm",
         "rotation_target": "mean",
+        "rotation_form": "cosine",
     },
     "qad": {
         "collaboration": "hsic",
@@ -80,6 +81,8 @@ PARTS: dict[str, dict[str, Any]] = {
         "weight": -1.0,
         # empty: the loss's own
         "features": (),
+        # empty: as the student's
+        "teacher_features": (),
         "negatives": 1024,
         "sam_radius": 0.05,
     },

@@ -1,6 +1,7 @@
 """A part: what one method adds to the cross-entropy; and the method that some parts make together."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,8 @@ Gradient = Callable[[dict[str, PyTree], Inputs], tuple[dict[str, PyTree], Rest]]
 Forward = Callable[[dict[str, PyTree], Inputs], Outputs]
 """The student's outputs in training mode, over all qualities stacked."""
 
-View = Callable[[PyTree], PyTree]
+Wrap = Callable[[Gradient, Forward, Callable[[Inputs], Inputs]], Gradient]
+"""`(gradient, forward, view) -> gradient`; `view(inputs)` are a part's own inputs."""
 
 
 class Part(NamedTuple):
@@ -30,8 +32,7 @@ class Part(NamedTuple):
       hyper: the numbers that may be traced.
       term_names: names of the terms.
       init: `(rng, example) -> (heads by group, aux)`.
-      wrap: `(gradient, forward, view) -> gradient`: takes the gradient elsewhere (AWP), or makes more of it
-        (TOKD's rotation). `view(inputs)` are the part's own inputs.
+      wrap: takes the gradient elsewhere (AWP), or makes more of it (TOKD's rotations).
     """
 
     name: str
@@ -40,7 +41,7 @@ class Part(NamedTuple):
     hyper: Mapping[str, float] = {}
     term_names: tuple[str, ...] = ()
     init: Callable[..., tuple[dict[str, PyTree], PyTree]] = base.no_heads
-    wrap: Callable[[Gradient, Forward, Callable[[Inputs], Inputs]], Gradient] | None = None
+    wrap: Wrap | None = None
 
 
 Classify = Callable[[Array, Array], Array]
@@ -111,7 +112,7 @@ def assemble(
     gradient = plain_gradient(terms)
     for part in parts:
         if part.wrap is not None:
-            gradient = part.wrap(gradient, forward, lambda inputs, part=part: view(part, inputs))
+            gradient = part.wrap(gradient, forward, partial(view, part))
 
     def grads(
         params: dict[str, PyTree], *arguments: PyTree, **named: PyTree
@@ -138,9 +139,7 @@ SHARED = ("backbone_trains", "step")
 def plain_gradient(terms: base.TermsFunction) -> Gradient:
     """Returns the gradient of the sum of `terms`, in one backward pass."""
 
-    def gradient(
-        params: dict[str, PyTree], inputs: Inputs
-    ) -> tuple[dict[str, PyTree], Rest]:
+    def gradient(params: dict[str, PyTree], inputs: Inputs) -> tuple[dict[str, PyTree], Rest]:
         def loss(params: dict[str, PyTree]) -> tuple[Array, Rest]:
             values, rest = terms(params, inputs)
             return sum(values.values(), start=jnp.zeros(())), rest

@@ -58,9 +58,7 @@ def apply_stack(stack: Stack, params: PyTree, x: Array) -> Array:
         }
         for number in stack.activated
     }
-    found, _ = stack.apply(
-        {"params": params, "batch_stats": fresh}, x, mutable=["batch_stats"]
-    )
+    found, _ = stack.apply({"params": params, "batch_stats": fresh}, x, mutable=["batch_stats"])
     return found
 
 

@@ -1,6 +1,6 @@
 """QAD: one model for every quality, by HSIC between qualities and adversarial weight perturbation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,8 @@ from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
-from kdjax.methods.part import Forward, Gradient, Part
+from kdjax.methods.part import Part
+from kdjax.methods.perturb import at_moved_weights
 from kdjax.transforms.awp import adversarial_weight_perturbation
 from kdjax.types import Array, Batch, Features, Metrics, Outputs, PyTree
 
@@ -99,7 +100,7 @@ def qad(
         check_choice("method.layers", layer, (*STAGES, "pooled"))
     if not layers:
         raise ValueError("method.layers is empty; choose from stage1 to stage4 and pooled")
-    options = {
+    options: dict[str, Any] = {
         "scale_by_dim": scale_by_dim,
         "kernel": kernel,
         "bandwidth": bandwidth,
@@ -177,20 +178,8 @@ def qad(
         mean = jnp.mean(jnp.stack(divergences), axis=0)
         return losses.masked_mean(mean, inputs.batch["mask"], inputs.axis_name)
 
-    def wrap(gradient: Gradient, forward: Forward, view: Callable[[Inputs], Inputs]) -> Gradient:
-        def at_perturbed_weights(params: dict[str, PyTree], inputs: Inputs) -> Any:
-            def objective(weights: PyTree) -> Array:
-                return perturbing(forward({**params, "student": weights}, inputs), inputs)
-
-            first = jax.grad(objective)(params["student"])
-            if inputs.axis_name is not None:
-                first = jax.lax.pmean(first, inputs.axis_name)
-            moved = adversarial_weight_perturbation(
-                params["student"], first, gamma=view(inputs).hyper["gamma"]
-            )
-            return gradient({**params, "student": moved}, inputs)
-
-        return at_perturbed_weights
+    def move(weights: PyTree, gradient: PyTree, own: Inputs) -> PyTree:
+        return adversarial_weight_perturbation(weights, gradient, gamma=own.hyper["gamma"])
 
     return Part(
         "qad",
@@ -198,7 +187,7 @@ def qad(
         hyper={"collaborative_weight": collaborative_weight, "gamma": gamma, "sigma": sigma},
         term_names=() if collaboration == "none" else ("collaboration",),
         init=init,
-        wrap=None if perturbation == "none" else wrap,
+        wrap=None if perturbation == "none" else at_moved_weights(perturbing, move),
     )
 
 

@@ -1,17 +1,19 @@
 """TOKD: two branches of one teacher into a single-branch student, their gradients reconciled by rotations."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from kdjax import losses, transforms
+from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
-from kdjax.methods.part import Forward, Gradient, Part
-from kdjax.methods.projectors import Stack, apply_stack, init_stack
+from kdjax.methods.part import Part
+from kdjax.methods.projectors import Stack, apply_stack, init_linear, init_stack
+from kdjax.methods.reconcile import Reconciliation
+from kdjax.transforms.gradients import FORMS
+from kdjax.transforms.rotation import AXES, METHODS
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
 BRANCHES = ("rgb", "frequency")
@@ -35,15 +37,13 @@ def tokd(
     rotation_size: int,
     rotation_method: str,
     rotation_target: str,
+    rotation_form: str,
 ) -> Part:
     """Two-in-one distillation over one or more dual-branch teachers (Eq. 10 and 13).
 
     `alpha_1 D(G_r(R_r m), G_tr(T_rgb)) + alpha_2 D(G_f(R_f m), G_tf(T_frequency))`, `m` the student's map, `R_k`
-    rotations that this loss never trains; they are trained to turn both branches' gradients at `m` the same
-    way, by `transforms.rotation_objective`. `D` is `losses.normalized_distance`.
-
-    All of it is one backward pass: zeros are added to the rotated maps, whose gradients are what the
-    rotations' objective takes.
+    rotations that this loss never trains; `methods.reconcile` turns them so that both branches' gradients at `m`
+    agree. `D` is `losses.normalized_distance`.
 
     See "Two-in-one Knowledge Distillation for Efficient Facial Forgery Detection" by Zhou et al., 2023
     (https://arxiv.org/abs/2302.10437).
@@ -64,6 +64,7 @@ def tokd(
       rotation_size: `d`; 0: as many as there are, at most 1024.
       rotation_method: `expm` or `cayley`.
       rotation_target: `mean` of the branches' gradients (Eq. 13), or `rotograd`: brought to one norm first.
+      rotation_form: of the rotations' objective: `cosine` (Eq. 13) or `squared` (RotoGrad).
 
     Returns:
       The part, with the terms `rgb` and `frequency` as far as they weigh.
@@ -76,8 +77,9 @@ def tokd(
     base.check_weights(rotation_size=rotation_size)
     check_choice("method.layer", layer, STAGES)
     check_choice("method.teacher_projectors", teacher_projectors, PROJECTORS)
-    check_choice("method.rotation", rotation, ("none", "channel", "flat"))
-    check_choice("method.rotation_method", rotation_method, ("expm", "cayley"))
+    check_choice("method.rotation", rotation, ("none", *AXES))
+    check_choice("method.rotation_method", rotation_method, METHODS)
+    check_choice("method.rotation_form", rotation_form, FORMS)
     check_choice("method.rotation_target", rotation_target, ("mean", "rotograd"))
     check_positive("method.width", width)
     weights = {"rgb": rgb_weight, "frequency": frequency_weight}
@@ -89,11 +91,25 @@ def tokd(
         raise ValueError(
             "method.rotation reconciles two branches; with one of the weights 0 set method.rotation=none"
         )
+    reconciliation = Reconciliation(
+        part="tokd",
+        layer=layer,
+        branches=branches,
+        axis=rotation,
+        method=rotation_method,
+        one_norm=rotation_target == "rotograd",
+        form=rotation_form,
+        qualities=len(qualities),
+    )
     asks = teacher_projectors == "teacher_ce" and projectors
     axis_name = student.module.axis_name
     stacks = {
-        "student": {name: Stack(*PLANS[f"student_{name}"], width, 3, axis_name) for name in BRANCHES},
-        "teacher": {name: Stack(*PLANS[f"teacher_{name}"], width, 3, axis_name) for name in BRANCHES},
+        "student": {
+            name: Stack(*PLANS[f"student_{name}"], width, 3, axis_name) for name in BRANCHES
+        },
+        "teacher": {
+            name: Stack(*PLANS[f"teacher_{name}"], width, 3, axis_name) for name in BRANCHES
+        },
     }
 
     def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
@@ -117,7 +133,7 @@ def tokd(
                     place = kept if teacher_projectors == "frozen" else heads
                     place[f"teacher{number}_{name}"] = found
                     if asks:
-                        heads[f"classifier{number}_{name}"] = jnp.zeros((width, 2))
+                        heads[f"classifier{number}_{name}"] = init_linear(key, width, 2)["kernel"]
         for index, name in enumerate(branches if projectors else ()):
             key = jax.random.fold_in(rng, 1000 + index)
             heads[f"student_{name}"] = init_stack(key, stacks["student"][name], own[-1])
@@ -137,21 +153,14 @@ def tokd(
     ) -> tuple[Terms, PyTree, Metrics]:
         count, seen = len(qualities), losses.at_least_float32(outputs.features[layer])
         mask = base.tile(inputs.batch["mask"], count)
-        heads, probes = params.get("heads", {}), params.get("probes", {})
+        heads = params.get("heads", {})
         terms: Terms = {}
         metrics: Metrics = {}
         asked = jnp.zeros(())
         for name in branches:
-            rotated = seen
-            if rotates:
-                free = jax.lax.stop_gradient(params["rotation"][name])
-                matrix = transforms.rotation_matrix(free, method=rotation_method)
-                rotated = transforms.rotate(seen, matrix.astype(seen.dtype), axis=rotation)
-            if name in probes:
-                rotated = rotated + probes[name]
-            own = rotated
+            own = reconciliation.rotated(name, seen, params)
             if projectors:
-                own = apply_stack(stacks["student"][name], heads[f"student_{name}"], rotated)
+                own = apply_stack(stacks["student"][name], heads[f"student_{name}"], own)
             total = jnp.zeros(())
             for number, target in enumerate(inputs.targets):
                 other = base.tile(target[name], count)
@@ -159,7 +168,7 @@ def tokd(
                     key = f"teacher{number}_{name}"
                     stack = heads.get(key, inputs.aux.get(key))
                     other = apply_stack(stacks["teacher"][name], stack, other)
-                    metrics[f"teacher_cosine/{name}"] = _mean_cosine(other, axis_name, count)
+                    metrics[f"teacher_cosine/{name}"] = _mean_cosine(other, axis_name)
                     if asks:
                         head = heads[f"classifier{number}_{name}"]
                         asked += _ask(other, head, inputs, count)
@@ -173,90 +182,6 @@ def tokd(
             terms["projector_cross_entropy"] = metrics["projector_cross_entropy"] = asked
         return terms, inputs.aux, metrics
 
-    def wrap(gradient: Gradient, forward: Forward, view: Callable[[Inputs], Inputs]) -> Gradient:
-        def with_rotations(params: dict[str, PyTree], inputs: Inputs) -> Any:
-            shape = jax.eval_shape(forward, params, inputs).features[layer]
-            dtype = jnp.promote_types(shape.dtype, jnp.float32)
-            zeros = {name: jnp.zeros(shape.shape, dtype) for name in branches}
-            found, (model_state, aux, metrics) = gradient(
-                {**params, "probes": {**params.get("probes", {}), "tokd": zeros}}, inputs
-            )
-            probes = found.pop("probes")["tokd"]
-            hyper = view(inputs).hyper
-            # of each loss without its weight, Eq. 13; a branch that a sweep has set to 0 has none
-            gradients = {
-                name: probes[name] / jnp.where(hyper[f"{name}_weight"] > 0, hyper[f"{name}_weight"], 1.0)
-                for name in branches
-            }
-            metrics = {**metrics, **_cosines(gradients, params, inputs)}
-            if rotates:
-                own = params["rotation"]["tokd"]
-                rotations = _rotation_gradients(gradients, own, inputs)
-                others = {**found["rotation"], "tokd": rotations}
-                found = {**found, "rotation": others}
-            return found, (model_state, aux, metrics)
-
-        return with_rotations
-
-    def entries(gradient: Array, size: int) -> Array:
-        """Returns what is rotated of a gradient, `[B, ..., d]`."""
-        return transforms.rotated_entries(gradient, size, axis=rotation)
-
-    def _cosines(
-        gradients: dict[str, Array], params: dict[str, PyTree], inputs: Inputs
-    ) -> Metrics:
-        """Returns the branches' cosine at the student's map and, where they are rotated, before rotation."""
-        if len(branches) < 2:
-            return {}
-        mask = base.tile(inputs.batch["mask"], len(qualities))
-
-        def cosine(pair: list[Array]) -> Array:
-            return transforms.mean_cosine(*pair, mask=mask, axis_name=inputs.axis_name)
-
-        plain = [gradients[name] for name in branches]
-        found = {"gradient_cosine/before": cosine(plain)}
-        if rotates:
-            back = [
-                transforms.rotate(
-                    gradients[name],
-                    transforms.rotation_matrix(
-                        params["rotation"]["tokd"][name], method=rotation_method
-                    ).T.astype(gradients[name].dtype),
-                    axis=rotation,
-                )
-                for name in branches
-            ]
-            size = params["rotation"]["tokd"][branches[0]].shape[0]
-            found["gradient_cosine/after"] = cosine(back)
-            found["gradient_cosine/rotated_before"] = cosine([entries(g, size) for g in plain])
-            found["gradient_cosine/rotated_after"] = cosine([entries(g, size) for g in back])
-        return found
-
-    def _rotation_gradients(
-        gradients: dict[str, Array], free: dict[str, Array], inputs: Inputs
-    ) -> dict[str, Array]:
-        mask = base.tile(inputs.batch["mask"], len(qualities))
-        size = free[branches[0]].shape[0]
-        own = {name: entries(gradients[name], size) for name in branches}
-        target = transforms.homogenized(
-            [own[name] for name in branches],
-            [transforms.rotation_matrix(free[name], method=rotation_method) for name in branches],
-            normalize=rotation_target == "rotograd",
-        )
-        return {
-            name: jax.grad(
-                lambda matrix, gradient=own[name]: transforms.rotation_objective(
-                    matrix,
-                    gradient,
-                    target,
-                    method=rotation_method,
-                    mask=mask,
-                    axis_name=inputs.axis_name,
-                )
-            )(free[name])
-            for name in branches
-        }
-
     names = (*branches, *(("projector_cross_entropy",) if asks else ()))
     return Part(
         "tokd",
@@ -265,7 +190,7 @@ def tokd(
         hyper={"rgb_weight": rgb_weight, "frequency_weight": frequency_weight},
         term_names=names,
         init=init,
-        wrap=wrap,
+        wrap=reconciliation.wrap,
     )
 
 
@@ -292,14 +217,13 @@ def _rotation_size(shape: tuple[int, ...], rotation: str, wanted: int) -> int:
     return wanted or min(present, LARGEST)
 
 
-def _mean_cosine(maps: Array, axis_name: str | None, count: int) -> Array:
+def _mean_cosine(maps: Array, axis_name: str | None) -> Array:
     """Returns the mean cosine between different examples' maps, by which a collapse is seen."""
     unit = losses.unit_vectors(jax.lax.stop_gradient(maps).reshape(maps.shape[0], -1))
     size = jnp.asarray(unit.shape[0], unit.dtype)
     total, squares = jnp.sum(unit, axis=0), jnp.sum(unit**2)
     if axis_name is not None:
         total, squares, size = jax.lax.psum((total, squares, size), axis_name)
-    del count
     return (jnp.sum(total**2) - squares) / jnp.maximum(size * (size - 1), 1.0)
 
 

@@ -24,11 +24,12 @@ def _dual_branch(name: str, *, dtype: Any, axis_name: str | None, **options: Any
     backbone = name.removeprefix(DUAL)
     mean, std = normalization(backbone)
     own = {key: options.pop(key) for key in ("num_classes", "rho") if key in options}
-    branches = [
-        create(backbone, dtype=dtype, axis_name=axis_name, **options) for _ in ("rgb", "frequency")
-    ]
+    rgb, frequency = (
+        create(backbone, dtype=dtype, axis_name=axis_name, **options) for _ in range(2)
+    )
     return DualBranch(
-        *branches,
+        rgb,
+        frequency,
         tuple(map(float, mean)),
         tuple(map(float, std)),
         dtype=dtype,

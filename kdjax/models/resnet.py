@@ -76,6 +76,7 @@ class ResNet(nn.Module):
     axis_name: str | None = None
 
     def setup(self) -> None:
+        """Creates the layers, which `stem` and `stage` share between them."""
         self.stem_conv = Conv(self.base_width, 7, 2, self.dtype)
         self.stem_norm = BatchNorm(self.axis_name)
         for stage, depth in enumerate(self.depths, start=1):

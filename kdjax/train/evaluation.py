@@ -12,7 +12,7 @@ from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.train import checkpoint
 from kdjax.train.log import Progress
-from kdjax.train.setup import make_predict
+from kdjax.train.predict import make_predict
 from kdjax.types import QUALITIES
 
 

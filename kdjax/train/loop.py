@@ -18,7 +18,8 @@ from kdjax.files import held
 from kdjax.train import checkpoint, parallel
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
-from kdjax.train.setup import Plan, compile_predict, initial_state, make_plan
+from kdjax.train.predict import compile_predict
+from kdjax.train.setup import Plan, initial_state, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_gradient_norms, make_train_step
 

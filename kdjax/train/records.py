@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -73,8 +73,8 @@ def read_records(paths: Sequence[str], first: int) -> Records:
     tables, indices = [], []
     for path in paths:
         table = _read(Path(path))
-        index = table.pop(INDEX, None)
-        _check_table(path, index, table)
+        _check_table(path, table)
+        index = table.pop(INDEX)
         order = np.argsort(index, kind="stable")
         indices.append(index[order])
         tables.append({name: array[order].astype(np.float32) for name, array in table.items()})
@@ -96,10 +96,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     raise UserError(f"teacher.recorded: {path} must be a .npz or .safetensors file")
 
 
-def _check_table(path: str, index: Any, table: dict[str, np.ndarray]) -> None:
+def _check_table(path: str, table: dict[str, np.ndarray]) -> None:
     def refuse(reason: str) -> UserError:
         return UserError(f"teacher.recorded: {path} {reason}")
 
+    index = table.get(INDEX)
     if index is None or index.ndim != 1 or index.dtype.kind not in "iu":
         raise refuse("has no integer array `index` [N]")
     if len(np.unique(index)) < len(index):
@@ -107,8 +108,12 @@ def _check_table(path: str, index: Any, table: dict[str, np.ndarray]) -> None:
     if "logits" not in table:
         raise refuse("has no array `logits` [N, 2]")
     for name, array in table.items():
+        if name == INDEX:
+            continue
         if array.dtype.kind != "f" or array.ndim not in (2, 4):
-            raise refuse(f"holds {name} as {array.dtype} {array.shape}; float [N, D] or [N, H, W, C] are expected")
+            raise refuse(
+                f"holds {name} as {array.dtype} {array.shape}; float [N, D] or [N, H, W, C] are expected"
+            )
         if len(array) != len(index):
             raise refuse(f"holds {len(array)} rows of {name} for {len(index)} of index")
         if not np.isfinite(array).all():

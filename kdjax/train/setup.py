@@ -1,29 +1,23 @@
 """From a configuration to what the loop runs: teachers, method, optimiser, compiled functions."""
 
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import configs
 from data_pipeline import augment
 from data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
 from data_pipeline.subsets import choose_subset
 from kdjax import methods
-from kdjax.checks import UserError, check_choice, check_non_negative, check_positive
+from kdjax.checks import UserError
 from kdjax.methods import Method, Network, Teacher
-from kdjax.train import checkpoint, optim, parallel
+from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
 from kdjax.train.state import TrainState, create_state
-from kdjax.train.step import StepParts, make_predict_step
-from kdjax.types import QUALITIES, Batch, PyTree
-
-SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
-"""Validation metrics by which the best weights can be chosen: higher is better."""
+from kdjax.train.step import StepParts
+from kdjax.types import Batch, PyTree
 
 
 class Plan(NamedTuple):
@@ -91,9 +85,9 @@ def make_plan(config: ConfigDict) -> Plan:
 def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     if jax.process_count() > 1:
         raise ValueError("training over several hosts is not supported yet; start one process")
-    check_lengths(config)
-    check_qualities(config)
-    devices = device_count(config.train.devices)
+    config_checks.check_lengths(config)
+    config_checks.check_qualities(config)
+    devices = config_checks.device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
@@ -116,9 +110,9 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     records = read_records(config.teacher.recorded, len(loaded))
     wanted = np.arange(split_size) if indices is None else indices
     records.check(wanted, config.teacher.recorded)
-    check_records(config, records)
+    config_checks.check_records(config, records)
     recorded = records.teachers()
-    teachers = (*(network for network, _, _ in loaded), *recorded)
+    teachers: tuple[Teacher, ...] = (*(network for network, _, _ in loaded), *recorded)
     method = make_method(
         config,
         student,
@@ -146,68 +140,6 @@ def training_indices(config: ConfigDict, dataset: Dataset) -> np.ndarray | None:
         size=config.data.subset,
         seed=config.data.subset_seed,
     )
-
-
-def check_records(config: ConfigDict, records: Records) -> None:
-    """Raises ValueError when recorded maps would not be aligned with what the student sees."""
-    moves = [key for key in ("flip", "random_crop") if config.data[key]]
-    for table in records.tables:
-        maps = [name for name, array in table.items() if array.ndim == 4]
-        if maps and moves:
-            raise ValueError(
-                f"teacher.recorded holds maps ({', '.join(maps)}), which do not follow the student's "
-                f"augmentation; set {' and '.join(f'data.{key}=false' for key in moves)}"
-            )
-
-
-def device_count(wanted: int) -> int:
-    """Returns the number of local devices to use; 0 stands for all.
-
-    Raises:
-      ValueError: when there are fewer than wanted.
-    """
-    present = jax.local_device_count()
-    if not 0 <= wanted <= present:
-        raise ValueError(f"train.devices={wanted}, but this machine has {present}")
-    return wanted or present
-
-
-def check_lengths(config: ConfigDict) -> None:
-    """Raises ValueError for a number of steps, epochs or images that makes no run."""
-    values = dict(configs.flatten(config))
-    for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key}={value} is not finite")
-        if isinstance(value, int) and abs(value) >= 2**31:
-            raise ValueError(f"{key}={value} is too large; less than 2**31 is allowed")
-    check_choice("train.selection", config.train.selection, SELECTIONS)
-    for key in ("data.batch_size", "evaluation.batch_size", "student.width"):
-        check_positive(key, values[key])
-    for key in (
-        *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
-        *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
-        *("optimizer.rotation_learning_rate", "data.image_size", "data.threads", "data.workers", "data.read_ahead"),
-        *("evaluation.validation_limit", "optimizer.learning_rate", "optimizer.momentum"),
-        *("seed.data", "seed.student", "optimizer.decay_epochs", "optimizer.decay_factor"),
-    ):
-        check_non_negative(key, values[key])
-    for key in ("optimizer.beta1", "optimizer.beta2"):
-        if not 0 <= values[key] < 1:
-            raise ValueError(f"{key}={values[key]} must be in [0, 1)")
-    if not (config.train.steps or config.train.epochs):
-        raise ValueError("train.steps and train.epochs are both 0; set one of them")
-
-
-def check_qualities(config: ConfigDict) -> None:
-    """Raises ValueError for a quality that no data set has, or an empty list."""
-    if not config.student.qualities:
-        raise ValueError(f"student.qualities is empty; choose from {', '.join(QUALITIES)}")
-    for key, quality in [
-        *(("student.qualities", quality) for quality in config.student.qualities),
-        ("teacher.quality", config.teacher.quality),
-    ]:
-        if quality not in QUALITIES:
-            raise ValueError(f"{key} names {quality!r}; known: {', '.join(QUALITIES)}")
 
 
 def make_method(
@@ -268,22 +200,8 @@ def make_parts(
         steps_per_epoch=per_epoch,
         warmup_steps=round(config.train.head_epochs * per_epoch),
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
-        rotation_power=_rotation_power(config),
+        rotation_power=config_checks.rotation_power(config),
     )
-
-
-def _rotation_power(config: ConfigDict) -> float:
-    """Returns the power of the rotations' schedule; ValueError when that would not decay faster."""
-    block = config.method.to_dict()
-    parts = block.get("parts", (block["name"],))
-    rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
-    power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
-    if rotates and (power <= 1 or schedule == "constant"):
-        raise ValueError(
-            f"optimizer.rotation_power={power} with optimizer.schedule={schedule}: the rotations' learning "
-            "rate must decay faster than the student's; give a power above 1 and a schedule that decays"
-        )
-    return power
 
 
 def initial_state(plan: Plan) -> TrainState:
@@ -304,26 +222,3 @@ def initial_state(plan: Plan) -> TrainState:
         return create_state(rng, plan.student, plan.method, plan.parts.optimizer, example, hyper)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def make_predict(
-    network: Network, variables: PyTree, image_size: int, devices: int = 1
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Returns the evaluator's `predict(uint8 images) -> (probability of fake, pooled features)`."""
-    compiled = compile_predict(network, image_size, devices)
-    return lambda images: compiled(variables, images)
-
-
-def compile_predict(network: Network, image_size: int, devices: int = 1) -> Callable[..., Any]:
-    """Returns `predict(variables, images)`, compiled once; variables as on one device, or replicated."""
-    step = make_predict_step(
-        network, lambda images: augment.to_float(augment.center_crop(images, image_size))
-    )
-    compiled = parallel.compile_step(step, devices)
-
-    def predict(variables: PyTree, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores, pooled = compiled(variables, parallel.shard(images, devices))
-        count = len(images)
-        return np.asarray(scores).reshape(count), np.asarray(pooled).reshape((count, -1))
-
-    return predict

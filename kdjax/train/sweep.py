@@ -1,39 +1,60 @@
 """Sweeps: a Python file yields overrides, each becomes a run, all end in one table."""
 
 import csv
+import importlib
 import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import configs
-from kdjax.checks import UserError
+from configs import sweeps
+from kdjax.checks import UserError, nearest
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.files import write_text
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.loop import train
 
 
-def read_sweep(path: Path) -> list[dict[str, Any]]:
-    """Returns the overrides that the file's `sweep()` yields, one dict a run.
+class Sweep(NamedTuple):
+    """What a sweep's file says.
+
+    Attributes:
+      rows: overrides, one dict a run.
+      settings: overrides of all runs, which the command line may change.
+    """
+
+    rows: list[dict[str, Any]]
+    settings: dict[str, Any]
+
+
+def read_sweep(name: str) -> Sweep:
+    """Returns what a shipped sweep or the user's own file says: its `sweep()`, and `SETTINGS` if it has any.
 
     Raises:
-      UserError: when the file cannot be used or yields something else.
+      UserError: when it cannot be used or yields something else.
     """
-    program = configs.load_program(path, "sweep")
+    if name in sweeps.NAMES:
+        program = importlib.import_module(f"configs.sweeps.{name}")
+    elif name.endswith(".py"):
+        program = configs.load_program(Path(name), "sweep")
+    else:
+        raise UserError(f"no sweep is called {name!r}; {nearest(name, sweeps.NAMES)}")
     try:
         rows = list(program.sweep())
     except (Exception, SystemExit) as error:
-        raise UserError(f"sweep() of {path} fails: {error!r}") from error
-    if not rows or not all(
-        isinstance(row, Mapping)
-        and all(isinstance(key, str) for key in row)
-        and isinstance(row.get("config", ""), str)
-        for row in rows
-    ):
-        raise UserError(f"sweep() of {path} must yield dicts such as {{'seed.student': 1}}")
-    return [dict(row) for row in rows]
+        raise UserError(f"sweep() of {name} fails: {error!r}") from error
+    if not rows or not all(_is_row(row) and isinstance(row.get("config", ""), str) for row in rows):
+        raise UserError(f"sweep() of {name} must yield dicts such as {{'seed.student': 1}}")
+    settings = getattr(program, "SETTINGS", {})
+    if not _is_row(settings):
+        raise UserError(f"SETTINGS of {name} must be a dict such as {{'seed.student': 1}}")
+    return Sweep([dict(row) for row in rows], dict(settings))
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, Mapping) and all(isinstance(key, str) for key in row)
 
 
 def run_name(number: int, overrides: Mapping[str, Any]) -> str:
@@ -45,7 +66,7 @@ def run_name(number: int, overrides: Mapping[str, Any]) -> str:
 def sweep(
     rows: Iterable[Mapping[str, Any]],
     spec: str,
-    common: Mapping[str, str],
+    common: Mapping[str, Any],
     folder: Path,
     *,
     split: str = "test",
@@ -53,7 +74,8 @@ def sweep(
     """Trains and evaluates one run after the other; what is done already is not done again.
 
     Args:
-      rows: overrides by run; a key `config` chooses another configuration than `spec`.
+      rows: overrides by run; a key `config` chooses another configuration than `spec`, by default with
+        its network.
       spec: the configuration, `NAME[:NETWORK]`.
       common: overrides of all runs.
       folder: where the runs and `results.csv` go.
@@ -66,9 +88,11 @@ def sweep(
       UserError: for an unknown key or a wrong value in any row, before the first run starts.
     """
     planned = []
+    network = spec.partition(":")[2]
     for number, row in enumerate(rows):
         own = {key: value for key, value in row.items() if key != "config"}
-        config = configs.load(row.get("config", spec), common)
+        name = row.get("config", spec)
+        config = configs.load(name if ":" in name else f"{name}:{network}", common)
         for key, value in own.items():
             configs.override(config, key, value)
         planned.append((folder / run_name(number, row), row, config))

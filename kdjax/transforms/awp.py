@@ -1,6 +1,7 @@
 """Adversarial weight perturbation: the parameters moved up the loss, tensor by tensor."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def adversarial_weight_perturbation(
     if mask is None:
         mask = jax.tree.map(lambda tensor: tensor.ndim > 1, params)
     start = params if perturbed is None else perturbed
-    structure = jax.tree.structure(params)
+    structure: Any = jax.tree.structure(params)
     for name, tree in (("grads", grads), ("mask", mask), ("perturbed", start)):
         if jax.tree.structure(tree) != structure:
             raise ValueError(f"{name} must have the structure of params, {structure}")

@@ -9,6 +9,7 @@ See "Two-in-one Knowledge Distillation for Efficient Facial Forgery Detection" b
 Valera, 2022 (https://arxiv.org/abs/2103.02631).
 """
 
+import functools
 import math
 
 import jax
@@ -159,7 +160,8 @@ def _exponential(skew: Array) -> Array:
     powers = jnp.eye(skew.shape[0], dtype=skew.dtype), skew, square
 
     def block(start: int) -> Array:
-        return sum(power / math.factorial(start + k) for k, power in enumerate(powers))
+        terms = [power / math.factorial(start + k) for k, power in enumerate(powers)]
+        return functools.reduce(jnp.add, terms)
 
     result = block(6) + cube / math.factorial(9)
     result = block(3) + _product(cube, result)

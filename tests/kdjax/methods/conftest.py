@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,8 @@ from flax import linen as nn
 
 from data_pipeline.augment import make_augment
 from kdjax import methods
-from kdjax.methods import Network
+from kdjax.methods import Inputs, Network
+from kdjax.methods.base import apply_student
 from kdjax.train import optim, parallel
 from kdjax.train.state import create_state
 from kdjax.train.step import StepParts, make_train_step
@@ -28,7 +31,7 @@ ALL = ("raw", "c23", "c40")
 class Case(NamedTuple):
     """How the suite runs a method: what differs from its defaults."""
 
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     qualities: tuple[str, ...] = ("c40",)
     teachers: int = 1
 
@@ -92,6 +95,8 @@ class Bench:
     """One method, built, with a batch to train on."""
 
     name: str
+    student: Network
+    qualities: tuple[str, ...]
     method: methods.Method
     parts: StepParts
     state: Any
@@ -104,6 +109,13 @@ class Bench:
     def compiled(self):
         return parallel.compile_step(
             make_train_step(self.parts, self.axis_name), self.devices, donate=True
+        )
+
+    def outputs(self, batch):
+        """Returns the student's outputs in training mode on a prepared batch, and its batch statistics."""
+        inputs = Inputs(self.state.batch_stats, (), (), batch, {}, jax.random.key(0))
+        return jax.jit(apply_student, static_argnums=(0, 3))(
+            self.student, self.state.params, inputs, self.qualities
         )
 
     def run(self, steps):
@@ -139,7 +151,15 @@ def make_batch(number):
 
 @functools.cache
 def make_bench(
-    name, *, devices=1, dtype=jnp.float32, qualities=None, teacher_count=None, **changed
+    name,
+    *,
+    devices=1,
+    dtype=jnp.float32,
+    qualities=None,
+    teacher_count=None,
+    dual=None,
+    steps_per_epoch=2,
+    **changed,
 ):
     axis_name, case = parallel.axis_name(devices), CASES[name]
 
@@ -147,16 +167,18 @@ def make_bench(
         return Network(TinyNetwork(dtype, axis_name, dual), (0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
 
     teacher_count = case.teachers if teacher_count is None else teacher_count
-    teachers = tuple(network(dual=name == "tokd") for _ in range(teacher_count))
+    dual = name == "tokd" if dual is None else dual
+    teachers = tuple(network(dual=dual) for _ in range(teacher_count))
+    qualities = qualities or case.qualities
     student = network(axis_name)
     method = methods.create(
         name,
         student,
         teachers,
-        qualities=qualities or case.qualities,
+        qualities=qualities,
         dataset_size=40,
         split_size=40,
-        steps_per_epoch=2,
+        steps_per_epoch=steps_per_epoch,
         **{**case.options, **changed},
     )
     parts = StepParts(
@@ -190,7 +212,18 @@ def make_bench(
         teacher.module.init(jax.random.key(10 + number), images[:1], train=False)
         for number, teacher in enumerate(teachers)
     )
-    return Bench(name, method, parts, state, teacher_variables, make_batch, axis_name, devices)
+    return Bench(
+        name,
+        student,
+        qualities,
+        method,
+        parts,
+        state,
+        teacher_variables,
+        make_batch,
+        axis_name,
+        devices,
+    )
 
 
 @pytest.fixture(params=CASES)

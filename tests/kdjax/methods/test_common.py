@@ -12,7 +12,6 @@ import pytest
 from kdjax.train import parallel
 from kdjax.train.step import make_gradient_norms, method_inputs, prepare_batch, update
 
-
 UNMOVED = {"qad": {"perturbation": "none"}, "combine": {"parts": ("kd",)}}
 """Options that leave the weights where they are, so that the gradient is that of the terms."""
 

@@ -1,0 +1,16 @@
+"""The papers' tables as sweeps: each file's `sweep()` yields the overrides of one row after the other.
+
+    kdjax sweep tokd_table6 --config=tokd:resnet18_thin --workdir=runs/table6 \
+      --config.data.path=DATA --config.teacher.runs=runs/dual
+
+A row that names another configuration without a network takes the network of `--config`. `SETTINGS` are of every
+row, so that all train alike; the command line changes them.
+"""
+
+NAMES = (
+    *("ckd_table1", "ckd_table3", "ckd_figure4"),
+    *("add_table1", "add_table2", "add_table3"),
+    *("tokd_table3", "tokd_table5", "tokd_table6", "tokd_figure3"),
+    *("qad_table1", "qad_table3", "qad_table4", "qad_table5", "qad_figure3"),
+)
+"""The sweeps that ship with the package."""

@@ -1,0 +1,13 @@
+"""ADD, Table 2: what each of its parts is good for, on c40."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def sweep() -> Iterator[dict[str, Any]]:
+    """Yields the table's rows."""
+    yield {"config": "supervised", "teacher.runs": ()}
+    yield {"config": "add", "method.view_weight": 0.0}
+    yield {"config": "add", "method.frequency_weight": 0.0, "method.view_eta": 0.0}
+    yield {"config": "add", "method.frequency_weight": 0.0}
+    yield {"config": "add"}

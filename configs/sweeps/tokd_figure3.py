@@ -1,0 +1,10 @@
+"""TOKD, Fig. 3: one weight for both branches, over three orders of size."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def sweep() -> Iterator[dict[str, Any]]:
+    """Yields one run for each weight."""
+    for weight in (1.0, 10.0, 100.0, 200.0, 500.0, 1000.0):
+        yield {"config": "tokd", "method.rgb_weight": weight, "method.frequency_weight": weight}

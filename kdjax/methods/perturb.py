@@ -1,0 +1,38 @@
+"""Gradients taken elsewhere: at weights that a first gradient has moved (AWP, SAM)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from kdjax.methods.base import Inputs
+from kdjax.methods.part import Forward, Gradient, Wrap
+from kdjax.types import Array, Outputs, PyTree
+
+Objective = Callable[[Outputs, Inputs], Array]
+"""`(the student's outputs, inputs) -> scalar`: what the first gradient is of."""
+
+Move = Callable[[PyTree, PyTree, Inputs], PyTree]
+"""`(weights, their gradient, the part's own inputs) -> moved weights`."""
+
+
+def at_moved_weights(objective: Objective, move: Move) -> Wrap:
+    """Returns a part's `wrap`: the gradient at moved weights, to be applied where they were.
+
+    The first gradient is averaged over the devices. Batch statistics come from the second pass alone.
+    """
+
+    def wrap(gradient: Gradient, forward: Forward, view: Callable[[Inputs], Inputs]) -> Gradient:
+        def moved_gradient(params: dict[str, PyTree], inputs: Inputs) -> Any:
+            def value(weights: PyTree) -> Array:
+                return objective(forward({**params, "student": weights}, inputs), inputs)
+
+            first = jax.grad(value)(params["student"])
+            if inputs.axis_name is not None:
+                first = jax.lax.pmean(first, inputs.axis_name)
+            moved = move(params["student"], first, view(inputs))
+            return gradient({**params, "student": moved}, inputs)
+
+        return moved_gradient
+
+    return wrap

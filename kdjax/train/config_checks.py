@@ -1,0 +1,96 @@
+"""What a configuration is refused for before anything is written: one line, naming the key."""
+
+import math
+
+import jax
+from ml_collections import ConfigDict
+
+import configs
+from kdjax.checks import check_choice, check_non_negative, check_positive
+from kdjax.train.records import Records
+from kdjax.types import QUALITIES
+
+SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
+"""Validation metrics by which the best weights can be chosen: higher is better."""
+
+
+def check_records(config: ConfigDict, records: Records) -> None:
+    """Raises ValueError when recorded maps would not be aligned with what the student sees."""
+    moves = [key for key in ("flip", "random_crop") if config.data[key]]
+    for table in records.tables:
+        maps = [name for name, array in table.items() if array.ndim == 4]
+        if maps and moves:
+            raise ValueError(
+                f"teacher.recorded holds maps ({', '.join(maps)}), which do not follow the student's "
+                f"augmentation; set {' and '.join(f'data.{key}=false' for key in moves)}"
+            )
+
+
+def device_count(wanted: int) -> int:
+    """Returns the number of local devices to use; 0 stands for all.
+
+    Raises:
+      ValueError: when there are fewer than wanted.
+    """
+    present = jax.local_device_count()
+    if not 0 <= wanted <= present:
+        raise ValueError(f"train.devices={wanted}, but this machine has {present}")
+    return wanted or present
+
+
+def check_lengths(config: ConfigDict) -> None:
+    """Raises ValueError for a number of steps, epochs or images that makes no run."""
+    values = dict(configs.flatten(config))
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key}={value} is not finite")
+        if isinstance(value, int) and abs(value) >= 2**31:
+            raise ValueError(f"{key}={value} is too large; less than 2**31 is allowed")
+    check_choice("train.selection", config.train.selection, SELECTIONS)
+    for key in ("data.batch_size", "evaluation.batch_size", "student.width"):
+        check_positive(key, values[key])
+    for key in (
+        *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
+        *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
+        *(
+            "optimizer.rotation_learning_rate",
+            "data.image_size",
+            "data.threads",
+            "data.workers",
+            "data.read_ahead",
+        ),
+        *("evaluation.validation_limit", "optimizer.learning_rate", "optimizer.momentum"),
+        *("seed.data", "seed.student", "optimizer.decay_epochs", "optimizer.decay_factor"),
+    ):
+        check_non_negative(key, values[key])
+    for key in ("optimizer.beta1", "optimizer.beta2"):
+        if not 0 <= values[key] < 1:
+            raise ValueError(f"{key}={values[key]} must be in [0, 1)")
+    if not (config.train.steps or config.train.epochs):
+        raise ValueError("train.steps and train.epochs are both 0; set one of them")
+
+
+def check_qualities(config: ConfigDict) -> None:
+    """Raises ValueError for a quality that no data set has, or an empty list."""
+    if not config.student.qualities:
+        raise ValueError(f"student.qualities is empty; choose from {', '.join(QUALITIES)}")
+    for key, quality in [
+        *(("student.qualities", quality) for quality in config.student.qualities),
+        ("teacher.quality", config.teacher.quality),
+    ]:
+        if quality not in QUALITIES:
+            raise ValueError(f"{key} names {quality!r}; known: {', '.join(QUALITIES)}")
+
+
+def rotation_power(config: ConfigDict) -> float:
+    """Returns the power of the rotations' schedule; ValueError when that would not decay faster."""
+    block = config.method.to_dict()
+    parts = block.get("parts", (block["name"],))
+    rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
+    power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
+    if rotates and (power <= 1 or schedule == "constant"):
+        raise ValueError(
+            f"optimizer.rotation_power={power} with optimizer.schedule={schedule}: the rotations' learning "
+            "rate must decay faster than the student's; give a power above 1 and a schedule that decays"
+        )
+    return power

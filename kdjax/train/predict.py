@@ -1,0 +1,35 @@
+"""Trained networks at work: scores and pooled features of images, on one device or several."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from data_pipeline import augment
+from kdjax.methods import Network
+from kdjax.train import parallel
+from kdjax.train.step import make_predict_step
+from kdjax.types import PyTree
+
+
+def make_predict(
+    network: Network, variables: PyTree, image_size: int, devices: int = 1
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Returns the evaluator's `predict(uint8 images) -> (probability of fake, pooled features)`."""
+    compiled = compile_predict(network, image_size, devices)
+    return lambda images: compiled(variables, images)
+
+
+def compile_predict(network: Network, image_size: int, devices: int = 1) -> Callable[..., Any]:
+    """Returns `predict(variables, images)`, compiled once; variables as on one device, or replicated."""
+    step = make_predict_step(
+        network, lambda images: augment.to_float(augment.center_crop(images, image_size))
+    )
+    compiled = parallel.compile_step(step, devices)
+
+    def predict(variables: PyTree, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, pooled = compiled(variables, parallel.shard(images, devices))
+        count = len(images)
+        return np.asarray(scores).reshape(count), np.asarray(pooled).reshape((count, -1))
+
+    return predict

@@ -1,0 +1,188 @@
+"""The compared losses as a method: every row trains, on one device as on four."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import losses, methods
+from kdjax.methods import baselines as module
+from kdjax.methods import crd
+from kdjax.train import parallel
+from kdjax.train.step import method_inputs, prepare_batch
+
+ALL = ("raw", "c23", "c40")
+RECORDED = Path(__file__).parents[1] / "losses" / "rep_distiller.npz"
+
+
+def gradients(bench):
+    """Returns the first step's gradients and new auxiliary state, the mean over devices."""
+
+    def first(state, teachers, batch):
+        batch = prepare_batch(bench.parts, state.step, batch)
+        targets = bench.method.targets(teachers, batch)
+        inputs = method_inputs(bench.parts, state, targets, batch, bench.axis_name)
+        grads, _, aux, metrics = bench.method.grads(state.params, *inputs)
+        if bench.axis_name is not None:
+            grads, metrics = jax.lax.pmean((grads, metrics), bench.axis_name)
+        return grads, aux, metrics
+
+    compiled = parallel.compile_step(first, bench.devices)
+    found = compiled(
+        parallel.replicate(bench.state, bench.devices),
+        parallel.replicate(bench.teachers, bench.devices),
+        parallel.shard(bench.batch(0), bench.devices),
+    )
+    return jax.device_get(parallel.unreplicate(found, bench.devices))
+
+
+def build(bench, loss, **changed):
+    alone = loss in module.ALONE
+    qualities = ALL if loss == "collaborative" else ("c40",)
+    own = {"negatives": 6} if loss == "crd" else {}
+    return bench(
+        "baselines",
+        qualities=qualities,
+        teacher_count=0 if alone else 1,
+        loss=loss,
+        **{**own, **changed},
+    )
+
+
+@pytest.mark.parametrize("loss", module.LOSSES)
+def test_every_row_has_finite_gradients_of_its_own(bench, loss):
+    built = build(bench, loss)
+    grads, _, metrics = gradients(built)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(leaf).all(), path
+    assert built.method.term_names == ("cross_entropy", *(() if loss == "sam" else (loss,)))
+    if loss == "sam":
+        plain, _, _ = gradients(bench("supervised"))
+        moved = [
+            np.abs(a - b).max()
+            for a, b in zip(*map(jax.tree.leaves, (grads["student"], plain["student"])), strict=True)
+        ]
+        assert max(moved) > 0
+        return
+    weight = float(built.state.hyper["weight"])
+    expected = metrics["cross_entropy"] + weight * metrics[loss]
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["rkd", "similarity", "pkt", "crd", "vid", "nonlocal"])
+def test_four_devices_give_the_gradients_of_one(bench, loss):
+    (one, aux, _), (four, shared, _) = (
+        gradients(build(bench, loss, devices=devices)) for devices in (1, 4)
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(one):
+        other = dict(jax.tree_util.tree_leaves_with_path(four))[path]
+        scale = max(np.linalg.norm(leaf), 1e-12)
+        # the gate of the attention starts at 0, and so do the gradients behind it
+        assert np.linalg.norm(other - leaf) <= 1e-5 * scale + 1e-9, path
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), aux, shared)
+
+
+def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench):
+    built = build(bench, "sam", sam_radius=0.1)
+    plain = bench("supervised")
+    first, _, _ = gradients(plain)
+    norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in jax.tree.leaves(first["student"])))
+    weights = jax.tree.map(
+        lambda w, g: w + 0.1 * g / norm, plain.state.params["student"], first["student"]
+    )
+    there = plain.state.replace(params={"student": weights})
+    expected, _, _ = gradients(plain.__class__(**{**vars(plain), "state": there}))
+    found, _, _ = gradients(built)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected
+    )
+
+
+def test_crd_remembers_what_it_saw_and_no_padding(bench):
+    built = build(bench, "crd")
+    batch = built.batch(0)
+    batch["mask"] = np.where(np.arange(8) < 6, 1, 0).astype(np.float32)
+    before = jax.device_get(built.state.aux["baselines"]["0"])
+    method = built.method
+    prepared = prepare_batch(built.parts, 0, batch)
+    inputs = method_inputs(
+        built.parts, built.state, method.targets(built.teachers, prepared), prepared, None
+    )
+    _, _, aux, _ = jax.jit(method.grads)(built.state.params, *inputs)
+    after = jax.device_get(aux["baselines"]["0"])
+    for name in ("student", "teacher"):
+        changed = np.flatnonzero(np.any(before[name] != after[name], axis=1))
+        np.testing.assert_array_equal(changed, np.arange(6))
+        np.testing.assert_allclose(np.linalg.norm(after[name], axis=1), 1, rtol=1e-5)
+    assert (after["normalizers"] > 0).all()
+
+
+def test_crd_moves_an_embedding_as_its_authors_do():
+    recorded = np.load(RECORDED, allow_pickle=False)
+    for side in "12":
+        old, new = recorded[f"crd_positive_{side}"], recorded[f"crd_v{side}"]
+        moved = crd.remember(jnp.asarray(old), jnp.arange(6), jnp.asarray(new), jnp.ones(6))
+        np.testing.assert_allclose(moved, recorded[f"crd_updated_{side}"], rtol=1e-5, atol=1e-6)
+    assert crd.MOMENTUM == recorded["crd_momentum"]
+
+
+def test_crd_never_draws_the_image_itself_and_every_other_one():
+    drawn = crd.draw_others(jnp.array([0, 3, 4]), jnp.arange(3), 200, 5, jax.random.key(0))
+    for own, row in zip((0, 3, 4), np.asarray(drawn), strict=True):
+        assert set(row) == set(range(5)) - {own}
+
+
+def test_one_map_may_learn_from_both_branches(bench):
+    built = build(
+        bench,
+        "fitnet",
+        dual=True,
+        features=("stage4", "stage4"),
+        teacher_features=("rgb", "frequency"),
+    )
+    heads = built.state.params["heads"]["baselines"]["0"]
+    assert set(heads) == {"stage4_rgb", "stage4_frequency"}
+    _, _, metrics = gradients(built)
+    alone = build(bench, "fitnet", dual=True, features=("stage4",), teacher_features=("rgb",))
+    assert metrics["fitnet"] > gradients(alone)[2]["fitnet"] > 0
+
+
+def test_weights_are_those_of_rep_distillers_authors(bench):
+    wanted = {"fitnet": 100, "attention": 1000, "similarity": 3000, "pkt": 30000, "vid": 1}
+    for loss, weight in wanted.items():
+        assert build(bench, loss).method.hyper["weight"] == weight
+    assert build(bench, "crd").method.hyper["weight"] == 0.8
+    assert build(bench, "pkt", weight=2.0).method.hyper["weight"] == 2.0
+    assert methods.defaults("kd")["kd_weight"] == 0.9
+    assert methods.defaults("kd")["cross_entropy_weight"] == 0.1
+
+
+def test_vid_starts_at_a_variance_of_five(bench):
+    head = build(bench, "vid").state.params["heads"]["baselines"]["0"]["stage2_stage2"]
+    variance = np.log1p(np.exp(np.float64(head["log_scale"]))) + losses.VARIANCE_FLOOR
+    np.testing.assert_allclose(variance, 5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "dkd"}, r"method\.loss"),
+        ({"loss": "fitnet", "features": ("stage7",)}, "has no 'stage7'; it has"),
+        ({"loss": "fitnet", "features": ("pooled",)}, r"method\.features: fitnet compares maps"),
+        ({"loss": "simkd", "features": ("stage4",)}, "simkd compares vectors"),
+        (
+            {"loss": "pkt", "features": ("pooled",), "teacher_features": ("stage4",)},
+            "two maps or two vectors",
+        ),
+        ({"loss": "rkd", "teacher_features": ("pooled", "stage4")}, r"method\.teacher_features"),
+        ({"loss": "crd", "negatives": 0}, r"method\.negatives"),
+        ({"loss": "collaborative", "teacher_count": 0}, r"student\.qualities=c40"),
+        ({"loss": "sam"}, r"teacher\.runs is set"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(bench, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        bench("baselines", **options)
+    assert "\n" not in str(caught.value)
