@@ -161,6 +161,17 @@ def test_run_does_not_go_on_with_another_teacher(tmp_path, tiny_dataset):
         checkpoint.claim_run(tmp_path, config, inputs)
 
 
+@pytest.fixture
+def handled():
+    """Lets both signals be handled, as in a terminal: a shell's background job starts with SIGINT ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_keeps_every_step(finished, tiny_dataset, tmp_path, monkeypatch, number):
     whole, result = finished
@@ -183,6 +194,15 @@ def test_interrupted_run_keeps_every_step(finished, tiny_dataset, tmp_path, monk
     jax.tree.map(np.testing.assert_array_equal, own, other)
 
 
+@pytest.mark.usefixtures("handled")
+def test_a_signal_that_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with catch_signals() as interruption:
+        signal.raise_signal(signal.SIGINT)
+    assert not interruption.asked
+
+
+@pytest.mark.usefixtures("handled")
 def test_second_signal_stops_at_once():
     with catch_signals() as interruption:
         signal.raise_signal(signal.SIGTERM)
