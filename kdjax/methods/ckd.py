@@ -91,11 +91,11 @@ def ckd(
                 "student": init_linear(keys[0], own, width),
                 "teacher": init_linear(keys[1], other["pooled"][-1], width),
             }
-        capacity = bank_size or dataset_size
+        capacity, dtype = bank_size or dataset_size, jnp.zeros(()).dtype
         banks = (
-            {SHARED: MemoryBank.create(capacity, own)}
+            {SHARED: MemoryBank.create(capacity, own, dtype=dtype)}
             if store == "representations"
-            else {name: MemoryBank.create(capacity, width) for name in names}
+            else {name: MemoryBank.create(capacity, width, dtype=dtype) for name in names}
         )
         aux: dict[str, PyTree] = {"banks": banks}
         if normalizer == "first_batch":

@@ -64,7 +64,8 @@ def apply_stack(stack: Stack, params: PyTree, x: Array) -> Array:
 
 def init_linear(rng: Array, inputs: int, outputs: int) -> PyTree:
     """Returns kernel and bias of a linear map."""
-    return nn.Dense(outputs).init(rng, jnp.zeros((1, inputs)))["params"]
+    example = jnp.zeros((1, inputs))
+    return nn.Dense(outputs, param_dtype=example.dtype).init(rng, example)["params"]
 
 
 def apply_linear(head: PyTree, features: Array) -> Array:

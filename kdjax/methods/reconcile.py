@@ -67,7 +67,7 @@ class Reconciliation(NamedTuple):
             free = params["rotation"][self.part] if self.rotates else {}
             built = {name: jax.vjp(self._matrix, value) for name, value in free.items()}
             matrices = {name: matrix for name, (matrix, _) in built.items()}
-            shape = jax.eval_shape(forward, params, inputs).features[self.layer]
+            shape = jax.eval_shape(lambda p: forward(p, inputs), params).features[self.layer]
             dtype = jnp.promote_types(shape.dtype, jnp.float32)
             probes = {name: jnp.zeros(shape.shape, dtype) for name in self.branches}
             found, (model_state, aux, metrics) = gradient(

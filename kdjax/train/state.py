@@ -61,7 +61,9 @@ def create_state(
         lambda key, x: student.module.init(key, x, train=False),
         compiler_options=_initialization_options(),
     )(student_key, images[:1])
-    heads, aux = method.init(method_key, example)
+    heads, aux = jax.jit(method.init, compiler_options=_initialization_options())(
+        method_key, example
+    )
     params = {"student": variables["params"], **heads}
     numbers = {**method.hyper, **hyper}
     return TrainState(

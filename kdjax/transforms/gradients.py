@@ -43,7 +43,8 @@ def gradient_cosine(
         value = _counted(value, mask).reshape(value.shape[0], -1)
         # The cosine does not know the scale: with the largest entry taken out, no square vanishes.
         largest = jax.lax.stop_gradient(jnp.max(jnp.abs(value), axis=1))
-        present = largest > 0
+        # not `> 0`: what is NaN must not pass for zero
+        present = largest != 0
         value = value / jnp.where(present, largest, 1.0)[:, None]
         squares = jnp.sum(value**2, axis=1)
         units.append(value / jnp.sqrt(jnp.where(present, squares, 1.0))[:, None])

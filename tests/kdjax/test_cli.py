@@ -69,7 +69,7 @@ def test_installation_is_described(capsys):
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out
     assert "resnet50" in text
-    assert "methods: supervised, kd, add" in text
+    assert "methods: supervised, kd, ckd, add, tokd, qad" in text
 
 
 def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeypatch):

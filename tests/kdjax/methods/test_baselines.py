@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from kdjax import losses, methods
-from kdjax.methods import baselines as module
 from kdjax.methods import crd
+from kdjax.methods.baselines import ALONE, LOSSES
 from kdjax.train import parallel
 from kdjax.train.step import method_inputs, prepare_batch
 
 ALL = ("raw", "c23", "c40")
+QUICK = ("fitnet", "similarity", "crd")
+"""Rows that stand for their kind among the quick tests: with a head, relational, with state."""
 RECORDED = Path(__file__).parents[1] / "losses" / "rep_distiller.npz"
 
 
@@ -39,7 +41,7 @@ def gradients(bench):
 
 
 def build(bench, loss, **changed):
-    alone = loss in module.ALONE
+    alone = loss in ALONE
     qualities = ALL if loss == "collaborative" else ("c40",)
     own = {"negatives": 6} if loss == "crd" else {}
     return bench(
@@ -51,7 +53,9 @@ def build(bench, loss, **changed):
     )
 
 
-@pytest.mark.parametrize("loss", module.LOSSES)
+@pytest.mark.parametrize(
+    "loss", [pytest.param(x, marks=() if x in QUICK else pytest.mark.slow) for x in LOSSES]
+)
 def test_every_row_has_finite_gradients_of_its_own(bench, loss):
     built = build(bench, loss)
     grads, _, metrics = gradients(built)
@@ -62,7 +66,9 @@ def test_every_row_has_finite_gradients_of_its_own(bench, loss):
         plain, _, _ = gradients(bench("supervised"))
         moved = [
             np.abs(a - b).max()
-            for a, b in zip(*map(jax.tree.leaves, (grads["student"], plain["student"])), strict=True)
+            for a, b in zip(
+                *map(jax.tree.leaves, (grads["student"], plain["student"])), strict=True
+            )
         ]
         assert max(moved) > 0
         return
@@ -71,6 +77,7 @@ def test_every_row_has_finite_gradients_of_its_own(bench, loss):
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["rkd", "similarity", "pkt", "crd", "vid", "nonlocal"])
 def test_four_devices_give_the_gradients_of_one(bench, loss):
     (one, aux, _), (four, shared, _) = (
@@ -84,11 +91,14 @@ def test_four_devices_give_the_gradients_of_one(bench, loss):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), aux, shared)
 
 
+@pytest.mark.slow
 def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench):
     built = build(bench, "sam", sam_radius=0.1)
     plain = bench("supervised")
     first, _, _ = gradients(plain)
-    norm = np.sqrt(sum(np.sum(g.astype(np.float64) ** 2) for g in jax.tree.leaves(first["student"])))
+    norm = np.sqrt(
+        sum(np.sum(g.astype(np.float64) ** 2) for g in jax.tree.leaves(first["student"]))
+    )
     weights = jax.tree.map(
         lambda w, g: w + 0.1 * g / norm, plain.state.params["student"], first["student"]
     )
@@ -125,7 +135,7 @@ def test_crd_moves_an_embedding_as_its_authors_do():
         old, new = recorded[f"crd_positive_{side}"], recorded[f"crd_v{side}"]
         moved = crd.remember(jnp.asarray(old), jnp.arange(6), jnp.asarray(new), jnp.ones(6))
         np.testing.assert_allclose(moved, recorded[f"crd_updated_{side}"], rtol=1e-5, atol=1e-6)
-    assert crd.MOMENTUM == recorded["crd_momentum"]
+    assert recorded["crd_momentum"] == crd.MOMENTUM
 
 
 def test_crd_never_draws_the_image_itself_and_every_other_one():
@@ -134,6 +144,7 @@ def test_crd_never_draws_the_image_itself_and_every_other_one():
         assert set(row) == set(range(5)) - {own}
 
 
+@pytest.mark.slow
 def test_one_map_may_learn_from_both_branches(bench):
     built = build(
         bench,

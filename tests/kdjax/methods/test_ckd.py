@@ -29,6 +29,7 @@ def test_the_bank_holds_the_students_representations_of_the_batch(bench):
     np.testing.assert_array_equal(bank.labels[:8], batch["label"])
 
 
+@pytest.mark.slow
 def test_embeddings_may_be_stored_instead_one_bank_a_teacher(bench):
     built = bench("ckd", store="embeddings", teacher_count=2)
     found = banks(run(built)[2])
@@ -48,8 +49,12 @@ def test_a_masked_example_is_not_remembered(bench):
     assert int(banks(aux)["student"].count) == 6
 
 
-@pytest.mark.parametrize(("reset", "per_epoch", "count"), [("epoch", 4, 8), ("never", 4, 16), ("epoch", 2, 16)])
-def test_an_epochs_first_step_empties_the_bank_unless_epochs_are_short(bench, reset, per_epoch, count):
+@pytest.mark.parametrize(
+    ("reset", "per_epoch", "count"), [("epoch", 4, 8), ("never", 4, 16), ("epoch", 2, 16)]
+)
+def test_an_epochs_first_step_empties_the_bank_unless_epochs_are_short(
+    bench, reset, per_epoch, count
+):
     built = bench("ckd", bank_reset=reset, steps_per_epoch=per_epoch)
     full = built.state.replace(aux=run(built)[2])
     _, _, aux, _ = run(built, full, number=1)
@@ -68,12 +73,14 @@ def test_negatives_come_from_the_bank_when_the_batch_has_too_few(bench):
     assert second["valid_negatives"] == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_teachers_add_up(bench):
     one, two = bench("ckd"), bench("ckd", teacher_count=2)
     assert len(two.state.params["heads"]["ckd"]) == 2
     assert run(two)[3]["contrast"] > run(one)[3]["contrast"]
 
 
+@pytest.mark.slow
 def test_real_anchors_alone_may_count(bench):
     built = bench("ckd", anchors="real")
     batch = built.batch(0)

@@ -66,7 +66,7 @@ def flat(tree):
     }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_gradients_are_finite_and_none_is_all_zero(bench, method_name, dtype):
     grads = flat(gradients(bench(method_name, dtype=jnp.dtype(dtype))))
     for key, value in grads.items():
@@ -123,6 +123,7 @@ def test_state_is_donated(bench, method_name):
     assert all(donated)
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_the_teachers(bench, method_name):
     built = bench(method_name)
     if not built.teachers:
@@ -147,6 +148,7 @@ def test_terms_have_the_announced_names_and_sum_to_the_loss(bench, method_name):
     assert set(found["terms"]) <= set(found["metrics"])
 
 
+@pytest.mark.slow
 def test_gradient_norms_are_those_of_each_term_alone(bench, method_name):
     built = bench(method_name, **UNMOVED.get(method_name, {}))
     norm = jax.jit(make_gradient_norms(built.parts))
@@ -159,6 +161,7 @@ def test_gradient_norms_are_those_of_each_term_alone(bench, method_name):
         assert float(norm(built.state, built.teachers, built.batch(0), chosen)) > 0
 
 
+@pytest.mark.slow
 def test_first_gradients_of_four_devices_are_those_of_one(bench, method_name):
     one = flat(gradients(bench(method_name)))
     four = flat(gradients(bench(method_name, devices=4)))
@@ -167,6 +170,7 @@ def test_first_gradients_of_four_devices_are_those_of_one(bench, method_name):
         assert np.linalg.norm(four[key] - expected) <= 1e-5 * scale, key
 
 
+@pytest.mark.slow
 def test_five_steps_on_four_devices_are_those_on_one_in_float64(bench, method_name):
     with jax.enable_x64(True):
         one = flat(bench(method_name, dtype=jnp.float64).run(5).params)

@@ -25,6 +25,7 @@ def run(bench):
     return jax.device_get(jax.jit(bench.method.grads)(bench.state.params, *inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(map(str, row.values())) or "qad")
 def test_every_row_of_the_table_has_finite_gradients(bench, row):
     grads, _, _, metrics = run(bench("qad", **row))

@@ -34,6 +34,7 @@ def turned(bench, size=6):
     return {**bench.state.params, "rotation": {"tokd": free}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: ",".join(map(str, row.values())) or "both")
 def test_every_row_of_the_table_has_finite_gradients(bench, row):
     if row.get("projectors") is False:
@@ -67,8 +68,13 @@ def test_the_losses_never_train_the_rotations(bench):
             assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize("axis", ["channel", "flat"])
-@pytest.mark.parametrize("target", ["mean", "rotograd"])
+@pytest.mark.parametrize(
+    ("axis", "target"),
+    [
+        ("channel", "mean"),
+        pytest.param("flat", "rotograd", marks=pytest.mark.slow),
+    ],
+)
 def test_the_rotations_follow_the_objective_of_the_gradients_at_the_map(bench, axis, target):
     built = bench("tokd", rotation_size=6, rotation=axis, rotation_target=target)
     inputs, params = inputs_of(built), turned(built)
@@ -102,6 +108,7 @@ def test_the_rotations_follow_the_objective_of_the_gradients_at_the_map(bench, a
     np.testing.assert_allclose(metrics["gradient_cosine/rotated_after"], cosine.mean(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_at_the_start_nothing_is_rotated(bench):
     metrics = run(bench("tokd", rotation_size=6))[3]
     plain = run(bench("tokd", rotation="none"))[3]
@@ -112,6 +119,7 @@ def test_at_the_start_nothing_is_rotated(bench):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["frozen", "teacher_ce"])
 def test_the_teachers_projectors_do_not_learn_from_the_distillation(bench, kind):
     built = bench("tokd", teacher_projectors=kind)
@@ -136,6 +144,7 @@ def test_the_teachers_projectors_do_not_learn_from_the_distillation(bench, kind)
         assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(heads[name])) > 0
 
 
+@pytest.mark.slow
 def test_variants_train(bench):
     for options in (
         {"rotation_method": "cayley"},

@@ -1,5 +1,7 @@
 """The dual-branch network: what each branch sees, and what the fusions make of it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def built():
 
 def test_both_branches_come_out_with_all_that_a_backbone_has(built):
     network, images, variables = built
-    outputs = network.apply(variables, images, train=False)
+    outputs = jax.jit(network.apply)(variables, images)
     single = models.create("resnet_tiny")
     expected = jax.eval_shape(lambda x: single.init_with_output(jax.random.key(0), x)[0], images)
     for name, shape in expected.features.items():
@@ -31,7 +33,8 @@ def test_both_branches_come_out_with_all_that_a_backbone_has(built):
 
 def test_the_frequency_branch_sees_no_low_frequency(built):
     network, images, variables = built
-    seen = np.asarray(network.apply(variables, images, method="high_frequencies"), np.float64)
+    look = jax.jit(functools.partial(network.apply, method="high_frequencies"))
+    seen = np.asarray(look(variables, images), np.float64)
     mean, std = (np.float64(x) for x in models.normalization("dual_resnet_tiny"))
     spectrum = scipy.fft.dctn(seen * std + mean, axes=(1, 2), norm="ortho")
     before = scipy.fft.dctn(images * std + mean, axes=(1, 2), norm="ortho")
@@ -43,9 +46,8 @@ def test_the_frequency_branch_sees_no_low_frequency(built):
 
 def test_a_constant_added_to_the_image_reaches_the_rgb_branch_alone(built):
     network, images, variables = built
-    seen, moved = (
-        network.apply(variables, images + shift, method="high_frequencies") for shift in (0, 1)
-    )
+    look = jax.jit(functools.partial(network.apply, method="high_frequencies"))
+    seen, moved = (look(variables, images + shift) for shift in (0, 1))
     np.testing.assert_allclose(seen, moved, atol=1e-4)
 
 
@@ -54,13 +56,14 @@ def test_fusion_multiplies_each_branch_with_one_map_between_0_and_1():
 
     draw = np.random.default_rng(1)
     rgb, frequency = draw.normal(size=(2, 2, 5, 5, 4)).astype(np.float32)
-    variables = Fusion().init(jax.random.key(0), rgb, frequency, train=False)
-    found = Fusion().apply(variables, rgb, frequency, train=False)
+    block = functools.partial(Fusion().init_with_output, train=False)
+    found, variables = jax.jit(block)(jax.random.key(0), rgb, frequency)
     for before, after in zip((rgb, frequency), found, strict=True):
         attention = after / before
         assert (attention > 0).all()
         assert (attention < 1).all()
-        np.testing.assert_allclose(attention, attention[..., :1] * jnp.ones(4), rtol=1e-4)
+        same = np.broadcast_to(attention[..., :1], attention.shape)
+        np.testing.assert_allclose(attention, same, rtol=1e-4)
     shapes = {
         "/".join(str(part.key) for part in path): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"])
@@ -75,9 +78,21 @@ def test_parameters_are_those_of_two_backbones_three_fusions_and_a_classifier(bu
     def count(tree):
         return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
-    single = models.create("resnet_tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    single = jax.eval_shape(
+        models.create("resnet_tiny").init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
     backbone = count(single["params"]) - count(single["params"]["classifier"])
     widths = (16, 32, 64)
     fusions = sum((2 * w) ** 2 + 2 * 2 * w + 9 * 2 * w * 2 for w in widths)
     classifier = 2 * 64 * 2 + 2
     assert count(variables["params"]) == 2 * backbone + fusions + classifier
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if name.startswith("dual_")])
+def test_every_one_has_both_maps_as_wide_as_its_backbones_last(name):
+    network = models.create(name)
+    images = jnp.zeros((2, 64, 64, 3))
+    outputs, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images)
+    last = outputs.features["stage4"].shape
+    assert outputs.features["rgb"].shape == outputs.features["frequency"].shape == last
+    assert outputs.features["pooled"].shape == (2, 2 * last[-1])

@@ -60,7 +60,7 @@ def test_thin_networks_cost_what_the_paper_prints_at_299_pixels(name, billions, 
     assert multiply_adds(name, 299, monkeypatch) / 1e9 == pytest.approx(billions, rel=0.02)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", resnet.PLANS)
 def test_every_network_returns_the_common_features(name):
     variables, outputs = shapes(name, size=128)
     assert outputs.logits.shape == (2, 2)
@@ -137,6 +137,7 @@ def exact(tiny):
     return variables, images, grads
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(exact):
     variables, images, one = exact
     network = models.create("resnet_tiny", axis_name="batch")
@@ -151,6 +152,7 @@ def test_four_devices_equal_one(exact):
         np.testing.assert_allclose(left[0], right, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_forms_for_the_cpu_change_no_gradient_of_the_network(exact, monkeypatch):
     variables, images, special = exact
     network = models.create("resnet_tiny")

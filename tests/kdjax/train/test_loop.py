@@ -297,6 +297,7 @@ def test_damaged_lines_cost_no_others(finished, tiny_dataset, tmp_path):
     assert (copy / "metrics.jsonl").read_text().splitlines() == whole
 
 
+@pytest.mark.slow
 def test_classifier_alone_trains_during_the_warm_up(tiny_dataset, tmp_path):
     changed = {"train__head_epochs": 1, "train__epochs": 1, "train__validations_per_epoch": 6}
     settings = config_for(tiny_dataset, **changed)
@@ -319,6 +320,7 @@ def test_partial_evaluation_leaves_the_whole_one_alone(finished):
     assert kept["counts"] == whole.counts
 
 
+@pytest.mark.slow
 def test_bfloat16_trains(tiny_dataset, tmp_path):
     changed = {"student__dtype": "bfloat16", "train__epochs": 1}
     result = train(config_for(tiny_dataset, **changed), tmp_path / "run")

@@ -84,9 +84,12 @@ def settings(data, path, **changed):
     return configs.load("kd:resnet_tiny", {**own, **changed})
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_recorded_logits_as_from_the_network(tiny_dataset, tmp_path):
     plan_size = make_plan(
-        configs.load("supervised:resnet_tiny", {"data.path": str(tiny_dataset), "data.batch_size": "8"})
+        configs.load(
+            "supervised:resnet_tiny", {"data.path": str(tiny_dataset), "data.batch_size": "8"}
+        )
     ).dataset.sizes["train"]
     path = tmp_path / "teacher.npz"
     np.savez(path, index=np.arange(plan_size), logits=np.eye(2)[np.arange(plan_size) % 2])
@@ -101,7 +104,11 @@ def test_a_student_learns_from_recorded_logits_as_from_the_network(tiny_dataset,
     before = plan.inputs()
     np.savez(path, index=np.arange(plan_size), logits=np.zeros((plan_size, 2)))
     assert make_plan(config).inputs() != before
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(before["teachers"]) if not isinstance(leaf, str))
+    assert all(
+        np.isfinite(leaf).all()
+        for leaf in jax.tree.leaves(before["teachers"])
+        if not isinstance(leaf, str)
+    )
 
 
 def test_records_must_cover_the_training_images(tiny_dataset, tmp_path):
