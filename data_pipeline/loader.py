@@ -103,6 +103,8 @@ def decode_record(
 ) -> Batch:
     """Returns one example of a batch: decoded images, int32 ids, its index and a mask of 1."""
     example: Batch = {name: np.asarray(record[name], np.int32) for name in IDS}
+    if example["label"] not in (0, 1):
+        raise ValueError(f"record {index} has label {example['label']}; 0 is real, 1 fake")
     example["index"] = np.asarray(index, np.int32)
     example["mask"] = np.asarray(1, np.float32)
     example["image"] = {quality: decode_image(record["image"][quality]) for quality in qualities}

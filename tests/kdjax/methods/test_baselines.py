@@ -14,7 +14,7 @@ from kdjax.train import parallel
 from kdjax.train.step import method_inputs, prepare_batch
 
 ALL = ("raw", "c23", "c40")
-QUICK = ("fitnet", "similarity", "crd")
+QUICK = ("simkd", "similarity", "crd")
 """Rows that stand for their kind among the quick tests: with a head, relational, with state."""
 RECORDED = Path(__file__).parents[1] / "losses" / "rep_distiller.npz"
 

@@ -68,6 +68,7 @@ def test_the_gradient_is_that_of_the_loss_at_the_moved_weights(bench):
     )
 
 
+@pytest.mark.slow
 def test_all_qualities_go_through_the_network_in_one_pass(bench):
     built = bench("qad", perturbation="none")
     batch, _ = prepared(built)
@@ -138,6 +139,7 @@ def test_wrong_settings_are_refused_in_one_line(bench, options, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_tempered_loss_can_classify(bench):
     built = bench(
         "qad", perturbation="none", classification="tempered", classification_temperature=2.0

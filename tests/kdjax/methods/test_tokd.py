@@ -50,6 +50,7 @@ def test_every_row_of_the_table_has_finite_gradients(bench, row):
     assert ("rotation" in grads) == (row == {})
 
 
+@pytest.mark.slow
 def test_the_losses_never_train_the_rotations(bench):
     built = bench("tokd", rotation_size=6)
     inputs, params = inputs_of(built), turned(built)
