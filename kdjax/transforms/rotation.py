@@ -51,7 +51,7 @@ def rotation_matrix(free: Array, *, method: str = "expm") -> Array:
     free = at_least_float32(free)
     skew = free - free.T
     identity = jnp.eye(skew.shape[0], dtype=skew.dtype)
-    matrix = _expm(skew) if method == "expm" else jnp.linalg.solve(identity - skew, identity + skew)
+    matrix = _expm(skew) if method == "expm" else _cayley(skew)
     excess = identity - _product(matrix.T, matrix)
     return matrix + jax.lax.stop_gradient(0.5 * _product(matrix, excess))
 
@@ -128,6 +128,41 @@ def rotation_objective(
 
 
 @jax.custom_vjp
+def _cayley(skew: Array) -> Array:
+    """Returns Cayley's transform; its gradient takes products alone, as `R + I = 2 (I - A)^-1`."""
+    return _cayley_forward(skew)[0]
+
+
+def _cayley_forward(skew: Array) -> tuple[Array, Array]:
+    """Newton's iteration for the inverse, `X <- X (2 I - (I - A) X)`; a factorisation is no faster.
+
+    (And the solver's change of layout, fused with `W - W^T`, wants a matrix's size of stack in XLA's CPU
+    code, which died at 1024 x 1024 with JAX 0.10.2.)
+    """
+    identity = jnp.eye(skew.shape[0], dtype=skew.dtype)
+    # The eigenvalues of (I - A) (I - A)^T lie between 1 and this.
+    largest = 1 + _bound(_product(skew, skew)) ** 2
+    digits = -jnp.log(jnp.finfo(skew.dtype).eps)
+    count = jnp.ceil(jnp.log2(largest * digits)).astype(jnp.int32)
+
+    def improve(_: Array, inverse: Array) -> Array:
+        return 2 * inverse - _product(inverse, _product(identity - skew, inverse))
+
+    inverse = jax.lax.fori_loop(0, count, improve, (identity + skew) / largest)
+    matrix = 2 * inverse - identity
+    return matrix, matrix
+
+
+def _cayley_backward(matrix: Array, cotangent: Array) -> tuple[Array]:
+    # dR = (I - A)^-1 dA (R + I)
+    sum_ = (matrix + jnp.eye(matrix.shape[0], dtype=matrix.dtype)).T
+    return (0.5 * _product(_product(sum_, cotangent), sum_),)
+
+
+_cayley.defvjp(_cayley_forward, _cayley_backward)
+
+
+@jax.custom_vjp
 def _expm(skew: Array) -> Array:
     """Returns the matrix exponential, of products alone: a factorisation takes several times as long.
 
@@ -150,8 +185,7 @@ _expm.defvjp(_expm_forward, _expm_backward)
 def _exponential(skew: Array) -> Array:
     """Taylor's polynomial of degree 9, in four products, of `A / 2^s`; then squared `s` times."""
     square = _product(skew, skew)
-    # For a normal matrix this bounds the 2-norm, and more closely than its own largest row sum.
-    bound = jnp.sqrt(jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(square), axis=1))))
+    bound = _bound(square)
     halvings = jnp.ceil(jnp.log2(bound / TAYLOR_RADIUS[skew.dtype.name]))
     halvings = jnp.where(jnp.isfinite(bound), jnp.maximum(halvings, 0), 0)
     scale = jnp.exp2(-halvings)
@@ -167,6 +201,11 @@ def _exponential(skew: Array) -> Array:
     result = block(3) + _product(cube, result)
     result = block(0) + _product(cube, result)
     return jax.lax.fori_loop(0, halvings.astype(jnp.int32), lambda _, r: _product(r, r), result)
+
+
+def _bound(square: Array) -> Array:
+    """Returns a bound on the 2-norm of a skew matrix from its square, closer than its own row sums."""
+    return jnp.sqrt(jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(square), axis=1))))
 
 
 def _product(left: Array, right: Array) -> Array:

@@ -115,7 +115,8 @@ def test_it_is_a_rotation_after_a_thousand_steps(method):
 @pytest.mark.parametrize("method", rotation.METHODS)
 def test_a_large_one_is_a_rotation_after_twenty_steps(method):
     free = optimise(1024, 20, rate=100.0, method=method)
-    assert np.linalg.norm(free - free.T, 2) > 5
+    # at most the largest singular value, which LAPACK was seen to crash on at this size
+    assert np.linalg.norm(free - free.T) / 32 > 5
     assert_rotation(matrix_of(free, method=method))
 
 
