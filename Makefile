@@ -32,7 +32,7 @@ $(DEV_STAMP): $(RUN_STAMP)
 	@$(PIP) --no-deps --requirement requirements.lock
 	@touch $@
 
-demo: $(RUN_STAMP)  ## data, a teacher, three students, evaluation, report: at most 15 minutes on 2 cores
+demo: $(RUN_STAMP)  ## data, teachers, a student by each method, evaluation, report: at most 15 minutes on 2 cores
 	@$(BIN)/kdjax demo
 
 demo-full: $(RUN_STAMP)  ## the same with full budgets (hours on a CPU)
