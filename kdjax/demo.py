@@ -18,7 +18,7 @@ from kdjax.train.reporting import report
 
 NETWORK = "resnet18_thin"
 IMAGE_SIZE = 64
-STEPS = {"quick": 400, "full": 4000}
+STEPS = {"quick": 240, "full": 4000}
 IDENTITIES = {"quick": 240, "full": 960}
 FEW = 100
 """Training images of the runs on few samples, in the full demo."""
@@ -49,10 +49,10 @@ RUNS: dict[str, Run] = {
     "alone": Run("supervised"),
     "kd": Run("kd", "teacher"),
     "add": Run("add", "teacher"),
-    "ckd": Run("ckd", "teacher", quick=200),
-    "dual": Run("supervised", own=RAW, network=f"dual_{NETWORK}", quick=300),
-    "tokd": Run("tokd", "dual", quick=200),
-    "qad": Run("qad", quick=100),
+    "ckd": Run("ckd", "teacher", quick=80),
+    "dual": Run("supervised", own=RAW, network=f"dual_{NETWORK}", quick=80),
+    "tokd": Run("tokd", "dual", quick=40),
+    "qad": Run("qad", quick=24),
 }
 """The networks in order. Students see c40, QAD all qualities; all share seed and data. `teacher`, `alone`, `kd` and
 `add` share the budget too; in the quick demo the others are shown with less."""
