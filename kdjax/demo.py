@@ -18,7 +18,7 @@ from kdjax.train.reporting import report
 
 NETWORK = "resnet18_thin"
 IMAGE_SIZE = 64
-STEPS = {"quick": 240, "full": 4000}
+STEPS = {"quick": 240, "full": 1600}
 IDENTITIES = {"quick": 240, "full": 960}
 FEW = 100
 """Training images of the runs on few samples, in the full demo."""
@@ -51,8 +51,8 @@ RUNS: dict[str, Run] = {
     "add": Run("add", "teacher"),
     "ckd": Run("ckd", "teacher", quick=80),
     "dual": Run("supervised", own=RAW, network=f"dual_{NETWORK}", quick=80),
-    "tokd": Run("tokd", "dual", quick=40),
-    "qad": Run("qad", quick=24),
+    "tokd": Run("tokd", "dual", quick=80),
+    "qad": Run("qad", quick=60),
 }
 """The networks in order. Students see c40, QAD all qualities; all share seed and data. `teacher`, `alone`, `kd` and
 `add` share the budget too; in the quick demo the others are shown with less."""
@@ -70,18 +70,27 @@ FEW_RUNS: dict[str, Run] = {
 """What the full demo trains beside: CKD on few samples, and a student alone on the same ones."""
 
 
-def demo_overrides(data: Path, workdir: Path, run: Run, *, seed: int, steps: int) -> dict[str, str]:
+PACE = {
+    # few interruptions: compiling what measures the gradients takes longer than many steps
+    "quick": {"train.gradient_ratio_every": "0"},
+    "full": {"evaluation.validation_limit": "768", "train.gradient_ratio_every": "2"},
+}
+"""How closely networks are looked at while they train."""
+
+
+def demo_overrides(data: Path, workdir: Path, run: Run, *, seed: int, full: bool) -> dict[str, str]:
     """Returns what the demo changes in a run's configuration."""
+    size = "full" if full else "quick"
     common = {
         "data.path": str(data),
         "data.batch_size": "32",
         "optimizer.learning_rate": "2e-3",
         "optimizer.schedule": "one_cycle",
         "optimizer.warmup_fraction": "0.2",
-        "train.steps": str(steps),
-        "train.validations_per_epoch": "1",
+        "train.steps": str(STEPS["full"] if full else run.quick),
+        "train.validations_per_epoch": "0.5",
         "train.patience": "0",
-        "train.gradient_ratio_every": "2",
+        **PACE[size],
         "seed.data": str(seed),
         "seed.student": str(seed),
         **run.own,
@@ -99,7 +108,7 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
     Args:
       workdir: where data, runs and report go.
       seed: seed of the data and of every network.
-      full: ten times the steps, the same for all, on four times the identities; CKD on few samples too.
+      full: more steps, the same for all, on four times the identities; CKD on few samples too.
 
     Returns:
       Each run's evaluation on the test identities.
@@ -116,8 +125,7 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
     for number, (name, run) in enumerate(runs.items(), start=1):
         folder = workdir / name
         print(f"2/3 {name} ({run.method}), network {number} of {len(runs)}", flush=True)
-        steps = STEPS["full"] if full else run.quick
-        overrides = demo_overrides(data, workdir, run, seed=seed, steps=steps)
+        overrides = demo_overrides(data, workdir, run, seed=seed, full=full)
         train(configs.load(f"{run.method}:{run.network}", overrides), folder)
         results[name] = _evaluated(folder)
     page = report([workdir / name for name in runs], workdir / "report.html")

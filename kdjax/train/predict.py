@@ -1,5 +1,6 @@
 """Trained networks at work: scores and pooled features of images, on one device or several."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,12 @@ def make_predict(
     return lambda images: compiled(variables, images)
 
 
+@functools.lru_cache(maxsize=8)
 def compile_predict(network: Network, image_size: int, devices: int = 1) -> Callable[..., Any]:
-    """Returns `predict(variables, images)`, compiled once; variables as on one device, or replicated."""
+    """Returns `predict(variables, images)`; variables as on one device, or replicated.
+
+    Compiled once for a network and a size: the runs of a sweep, and the evaluation after a training, share it.
+    """
     step = make_predict_step(
         network, lambda images: augment.to_float(augment.center_crop(images, image_size))
     )
