@@ -75,6 +75,7 @@ def test_gradients_are_finite_and_none_is_all_zero(bench, method_name, dtype):
         assert np.abs(value).max() > 0, key
 
 
+@pytest.mark.slow
 def test_second_step_compiles_nothing(bench, method_name):
     built = bench(method_name)
     step = built.compiled()

@@ -172,7 +172,9 @@ def handled():
 
 
 @pytest.mark.usefixtures("handled")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_interrupted_run_keeps_every_step(finished, tiny_dataset, tmp_path, monkeypatch, number):
     whole, result = finished
     write = RunLog.write_timing
