@@ -41,6 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"kdjax: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        # what XLA raises is a RuntimeError
+        if not (isinstance(error, MemoryError) or "out of memory" in str(error).lower()):
+            raise
+        print(
+            "kdjax: error: out of memory; lower data.batch_size, data.image_size or what the method keeps "
+            f"(as method.bank_size): {str(error).splitlines()[0][:200] if str(error) else 'no details'}",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("kdjax: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130

@@ -105,6 +105,8 @@ def create(
         for part in names_of_parts:
             check_choice("method.parts", part, tuple(_parts()))
         chosen = {part: options[part] for part in names_of_parts}
+        if all(_needs_none(part, own) for part, own in chosen.items()):
+            base.check_no_teachers(f"combine with method.parts={','.join(chosen)}", teachers)
     elif name == "supervised":
         base.check_no_teachers(name, teachers)
         chosen = {}
@@ -135,8 +137,12 @@ def _build(
     wanted = inspect.signature(factory).parameters
     facts = {key: value for key, value in facts.items() if key in wanted}
     # the others of a combination have the teachers
-    without = name in TEACHERLESS or options.get("loss") in TEACHERLESS
-    return factory(student, () if without and not alone else teachers, **facts, **options)
+    taught = alone or not _needs_none(name, options)
+    return factory(student, teachers if taught else (), **facts, **options)
+
+
+def _needs_none(name: str, options: dict[str, Any]) -> bool:
+    return name in TEACHERLESS or options.get("loss") in TEACHERLESS
 
 
 def _checked_weight(weight: float) -> float:

@@ -124,7 +124,9 @@ def add(
         own = base.need_features(student, example, settings.stages, "the student")
         adapters: dict[str, PyTree] = {}
         for number, teacher in enumerate(teachers):
-            other = base.need_features(teacher, example, settings.stages, f"teacher {number + 1}")
+            other = base.need_features(
+                teacher, example, settings.stages, f"teacher.runs: teacher {number + 1}"
+            )
             found = _init_adapters(jax.random.fold_in(rng, number), own, other, adapter)
             adapters |= {str(number): found} if found else {}
         return ({"heads": adapters} if adapters else {}), ()

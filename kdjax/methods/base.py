@@ -225,13 +225,17 @@ def classification(
 def check_teachers(method: str, teachers: Sequence[Teacher]) -> None:
     """Raises ValueError when a method that distils has nothing to distil from."""
     if not teachers:
-        raise ValueError(f"method {method} needs a teacher: set teacher.runs to a finished run")
+        raise ValueError(
+            f"method {method} needs a teacher: set teacher.runs to a finished run, or teacher.recorded"
+        )
 
 
 def check_no_teachers(method: str, teachers: Sequence[Teacher]) -> None:
     """Raises ValueError when a method that distils from nobody is given a teacher."""
     if teachers:
-        raise ValueError(f"teacher.runs is set, but method {method} learns from no teacher")
+        raise ValueError(
+            f"teacher.runs or teacher.recorded is set, but method {method} learns from no teacher"
+        )
 
 
 def check_several_qualities(method: str, qualities: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ class Row(NamedTuple):
       relational: whether it is such a scalar, and takes a mask.
       rank: axes of the features it takes; 0: any, student and teacher alike.
       head: `(rng, student's shape, teacher's shape) -> parameters`, None without any.
+      same_width: whether student and teacher must have as many channels.
     """
 
     weight: float
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     relational: bool = False
     rank: int = 0
     head: Callable[..., PyTree] | None = None
+    same_width: bool = False
 
 
 def _regressor(rng: Array, own: tuple[int, ...], other: tuple[int, ...]) -> PyTree:
@@ -111,7 +113,10 @@ ROWS = {
     ),
     "vid": Row(1.0, STAGES[1:], _vid, rank=4, head=_vid_head),
     "logit_mse": Row(
-        1.0, ("logits",), lambda student, teacher, head: losses.logit_mse(student, teacher)
+        1.0,
+        ("logits",),
+        lambda student, teacher, head: losses.logit_mse(student, teacher),
+        same_width=True,
     ),
     "simkd": Row(1.0, ("pooled",), _simkd, rank=2, head=_linear),
     "nonlocal": Row(100.0, ("stage3",), _nonlocal, rank=4, head=_attention_head),

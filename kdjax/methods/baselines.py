@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from kdjax import losses
-from kdjax.checks import check_choice
+from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import Inputs, Network, Teacher, Terms
 from kdjax.methods.baseline_rows import ROWS, Row
@@ -44,7 +44,7 @@ def baselines(
       qualities: the qualities the student sees.
       teacher_quality: the quality the teachers see.
       loss: one of `LOSSES`.
-      weight: of the loss; below 0: as its authors set it.
+      weight: of the loss; -1: as its authors set it.
       features: what it looks at in the student, as `stage2,stage3`; empty: as its authors do.
       teacher_features: what each of them is compared with in the teacher, as `rgb,frequency` for
         `features=stage4,stage4`; empty: what has the same name.
@@ -59,6 +59,9 @@ def baselines(
       ValueError: for an unknown loss or feature, or teachers where none or some are needed.
     """
     check_choice("method.loss", loss, LOSSES)
+    _check_options(loss, weight, features, teacher_features)
+    base.check_weights(sam_radius=sam_radius)
+    check_positive("method.negatives", negatives)
     if loss == "sam":
         base.check_no_teachers("baselines with method.loss=sam", teachers)
         return _sam(sam_radius, len(qualities))
@@ -89,10 +92,12 @@ def baselines(
     value = row.weight if weight < 0 else weight
 
     def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
-        own = base.need_features(student, example, names, "the student")
+        own = base.need_features(student, example, names, "method.features: the student")
         heads: dict[str, PyTree] = {}
         for number, teacher in enumerate(teachers):
-            other = base.need_features(teacher, example, others, f"teacher {number + 1}")
+            other = base.need_features(
+                teacher, example, others, f"method.features: teacher {number + 1}"
+            )
             for index, (name, taught) in enumerate(pairs):
                 _check_ranks(loss, row, {name: own[name], f"the teacher's {taught}": other[taught]})
                 if row.head is not None:
@@ -131,6 +136,19 @@ def baselines(
     )
 
 
+def _check_options(
+    loss: str, weight: float, features: Sequence[str], teacher_features: Sequence[str]
+) -> None:
+    """Raises ValueError for a negative weight, or a setting that the loss has no use for."""
+    if weight != -1 and not weight >= 0:
+        raise ValueError(f"method.weight={weight} must be at least 0, or -1 for the loss's own")
+    if loss == "sam" and weight > 0:
+        raise ValueError("method.weight has no use with method.loss=sam; set method.sam_radius")
+    for key, value in (("features", features), ("teacher_features", teacher_features)):
+        if value and loss not in ROWS:
+            raise ValueError(f"method.{key} has no use with method.loss={loss}; leave it empty")
+
+
 def _check_ranks(loss: str, row: Row, shapes: dict[str, tuple[int, ...]]) -> None:
     """Raises ValueError for features of another rank than the loss takes, or than each other's."""
     ranks = {len(shape) for shape in shapes.values()}
@@ -138,6 +156,9 @@ def _check_ranks(loss: str, row: Row, shapes: dict[str, tuple[int, ...]]) -> Non
         kinds = " and ".join(f"{name} {shape[1:]}" for name, shape in shapes.items())
         wanted = {0: "two maps or two vectors", 2: "vectors, as pooled", 4: "maps, as stage2"}
         raise ValueError(f"method.features: {loss} compares {wanted[row.rank]}; got {kinds}")
+    if row.same_width and len({shape[-1] for shape in shapes.values()}) > 1:
+        kinds = " and ".join(f"{name} {shape[1:]}" for name, shape in shapes.items())
+        raise ValueError(f"method.features: {loss} compares features of one width; got {kinds}")
 
 
 def _feature(outputs: Outputs, name: str) -> Array:
@@ -158,7 +179,6 @@ def _collaborative(weight: float, count: int) -> Part:
 
 
 def _sam(radius: float, count: int) -> Part:
-    base.check_weights(sam_radius=radius)
     unit = optax.contrib.normalize()
 
     def compare(

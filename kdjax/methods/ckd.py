@@ -85,7 +85,9 @@ def ckd(
         own = base.need_features(student, example, ["pooled"], "the student")["pooled"][-1]
         heads, names = {}, [str(number) for number in range(len(teachers))]
         for name, teacher in zip(names, teachers, strict=True):
-            other = base.need_features(teacher, example, ["pooled"], f"teacher {int(name) + 1}")
+            other = base.need_features(
+                teacher, example, ["pooled"], f"teacher.runs: teacher {int(name) + 1}"
+            )
             keys = jax.random.split(jax.random.fold_in(rng, int(name)))
             heads[name] = {
                 "student": init_linear(keys[0], own, width),

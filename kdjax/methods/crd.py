@@ -62,7 +62,7 @@ def crd(
         own = base.need_features(student, example, ["pooled"], "the student")["pooled"][-1]
         heads, aux = {}, {}
         for number, teacher in enumerate(teachers):
-            whose = f"teacher {number + 1}"
+            whose = f"teacher.runs: teacher {number + 1}"
             other = base.need_features(teacher, example, ["pooled"], whose)["pooled"][-1]
             keys = jax.random.split(jax.random.fold_in(rng, number), 4)
             heads[str(number)] = {

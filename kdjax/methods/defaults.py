@@ -77,7 +77,7 @@ PARTS: dict[str, dict[str, Any]] = {
     },
     "baselines": {
         "loss": "rkd",
-        # below 0: the loss's own
+        # -1: the loss's own
         "weight": -1.0,
         # empty: the loss's own
         "features": (),

@@ -98,8 +98,16 @@ def qad(
             raise ValueError(f"method.{name}={share} must be in [0, 1]")
     for layer in layers:
         check_choice("method.layers", layer, (*STAGES, "pooled"))
-    if not layers:
-        raise ValueError("method.layers is empty; choose from stage1 to stage4 and pooled")
+    if not layers or len(set(layers)) < len(layers):
+        raise ValueError(
+            f"method.layers={','.join(layers)} must name one or more of stage1 to stage4 and pooled, each once"
+        )
+    if random_features % 2:
+        raise ValueError(f"method.random_features={random_features} must be even, or 0")
+    if scale_by_dim and bandwidth != "fixed":
+        raise ValueError(
+            f"method.scale_by_dim=true needs method.bandwidth=fixed; got method.bandwidth={bandwidth}"
+        )
     options: dict[str, Any] = {
         "scale_by_dim": scale_by_dim,
         "kernel": kernel,

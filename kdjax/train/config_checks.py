@@ -60,6 +60,7 @@ def check_lengths(config: ConfigDict) -> None:
             "data.read_ahead",
         ),
         *("evaluation.validation_limit", "optimizer.learning_rate", "optimizer.momentum"),
+        *("optimizer.epsilon", "optimizer.weight_decay", "optimizer.clip_norm"),
         *("seed.data", "seed.student", "optimizer.decay_epochs", "optimizer.decay_factor"),
     ):
         check_non_negative(key, values[key])
@@ -80,6 +81,10 @@ def check_qualities(config: ConfigDict) -> None:
     ]:
         if quality not in QUALITIES:
             raise ValueError(f"{key} names {quality!r}; known: {', '.join(QUALITIES)}")
+    if len(set(config.student.qualities)) < len(config.student.qualities):
+        raise ValueError(
+            f"student.qualities={','.join(config.student.qualities)} names a quality twice"
+        )
 
 
 def rotation_power(config: ConfigDict) -> float:
@@ -88,9 +93,12 @@ def rotation_power(config: ConfigDict) -> float:
     parts = block.get("parts", (block["name"],))
     rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
     power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
-    if rotates and (power <= 1 or schedule == "constant"):
+    factor = config.optimizer.decay_factor
+    decays = schedule != "constant" and (schedule != "step" or 0 < factor < 1)
+    if rotates and (power <= 1 or not decays):
+        shown = f"{schedule} (decay_factor={factor})" if schedule == "step" else schedule
         raise ValueError(
-            f"optimizer.rotation_power={power} with optimizer.schedule={schedule}: the rotations' learning "
+            f"optimizer.rotation_power={power} with optimizer.schedule={shown}: the rotations' learning "
             "rate must decay faster than the student's; give a power above 1 and a schedule that decays"
         )
     return power

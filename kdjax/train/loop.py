@@ -19,7 +19,7 @@ from kdjax.train import checkpoint, parallel
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.predict import compile_predict
-from kdjax.train.setup import Plan, initial_state, make_plan
+from kdjax.train.setup import Plan, blank_batch, initial_state, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_gradient_norms, make_train_step
 
@@ -39,13 +39,16 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
     """
     plan = make_plan(config)
     state = initial_state(plan)
+    trainer = _Trainer(plan, run)
     try:
         checkpoint.check_folder(run)
+        if not (run / "config.json").exists():
+            trainer.check(state)
         run.mkdir(parents=True, exist_ok=True)
         with held(run / ".lock", "is training"):
             checkpoint.claim_run(run, config, plan.inputs())
             with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
-                result = _Trainer(plan, run, checkpoints).run(state)
+                result = trainer.run(state, checkpoints)
             checkpoint.mark_finished(run, result)
             return result
     except OSError as error:
@@ -55,9 +58,11 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
 class _Trainer:
     """The moving parts of one run: compiled functions, data position, logs."""
 
-    def __init__(self, plan: Plan, run: Path, checkpoints: checkpoint.Checkpoints) -> None:
+    checkpoints: checkpoint.Checkpoints
+
+    def __init__(self, plan: Plan, run: Path) -> None:
         config, devices = plan.config, plan.devices
-        self.plan, self.folder, self.checkpoints = plan, run, checkpoints
+        self.plan, self.folder = plan, run
         axis = parallel.axis_name(devices)
         self.train_step = parallel.compile_step(
             make_train_step(plan.parts, axis), devices, donate=True
@@ -79,8 +84,19 @@ class _Trainer:
         )
         self.validation_steps = frozenset(_validation_steps(plan))
 
-    def run(self, state: TrainState) -> dict[str, Any]:
-        plan = self.plan
+    def check(self, state: TrainState) -> None:
+        """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
+        devices = self.plan.devices
+        batch = parallel.shard(self.plan.records.attach(blank_batch(self.plan)), devices)
+        replicated = parallel.replicate(state, devices)
+        try:
+            jax.eval_shape(self.train_step, replicated, self.teachers, batch)
+        except ValueError as error:
+            name = self.plan.config.method.name
+            raise UserError(f"method {name} cannot be built: {error}") from error
+
+    def run(self, state: TrainState, checkpoints: checkpoint.Checkpoints) -> dict[str, Any]:
+        plan, self.checkpoints = self.plan, checkpoints
         restored = self.checkpoints.restore_latest(state, self.batches)
         state = state if restored is None else restored
         start = int(state.step)

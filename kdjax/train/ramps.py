@@ -12,19 +12,22 @@ Ramp = Callable[[Any], Any]
 
 KEY = "train.weight_schedules"
 
+LENGTHS = ("gamma", "sam_radius")
+"""Numbers beside the weights that may start from or end in 0: how far weights are perturbed."""
+
 
 def make_ramps(texts: Iterable[str], known: Iterable[str], total_steps: int) -> dict[str, Ramp]:
     """Returns a factor by step for each named weight.
 
     Args:
       texts: `NAME:rise:START:END` (0 before START, 1 from END on, linear between) or `NAME:fall:START:END`.
-      known: names of the numbers that a method traces.
+      known: names of the numbers that a method traces; of these the weights can be scheduled.
       total_steps: length of the run.
 
     Raises:
       ValueError: for an unknown name, or a text of another form.
     """
-    names = tuple(known)
+    names = tuple(name for name in known if _may_be_zero(name))
     found: dict[str, Ramp] = {}
     for text in texts:
         name, direction, start, end = _parse(text)
@@ -34,6 +37,11 @@ def make_ramps(texts: Iterable[str], known: Iterable[str], total_steps: int) -> 
             raise ValueError(f"{KEY} names {name!r} twice")
         found[name] = _ramp(direction, start * total_steps, end * total_steps)
     return found
+
+
+def _may_be_zero(name: str) -> bool:
+    own = name.rpartition(".")[2]
+    return own.endswith("weight") or own in LENGTHS
 
 
 def _parse(text: str) -> tuple[str, str, float, float]:

@@ -15,6 +15,12 @@ from kdjax.types import Batch
 
 INDEX = "index"
 
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, SafetensorError),
+    # an .npy in disguise, and dtypes that NumPy lacks
+    *(TypeError, AttributeError),
+)
+
 
 class Records(NamedTuple):
     """The recorded teachers of a run.
@@ -90,8 +96,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if path.suffix == ".npz":
             # opened here: NumPy leaves a damaged archive open
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
+                found = {name: file[name] for name in file.files}
+            return {name: np.asarray(array) for name, array in found.items()}
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"teacher.recorded: {path} cannot be read: {reason}") from error
     raise UserError(f"teacher.recorded: {path} must be a .npz or .safetensors file")
@@ -106,6 +113,8 @@ def _check_table(path: str, table: dict[str, np.ndarray]) -> None:
         raise refuse("has no integer array `index` [N]")
     if len(np.unique(index)) < len(index):
         raise refuse("names an index twice")
+    if not len(index):
+        raise refuse("holds no image")
     if "logits" not in table:
         raise refuse("has no array `logits` [N, 2]")
     for name, array in table.items():
@@ -117,7 +126,9 @@ def _check_table(path: str, table: dict[str, np.ndarray]) -> None:
             )
         if len(array) != len(index):
             raise refuse(f"holds {len(array)} rows of {name} for {len(index)} of index")
-        if not np.isfinite(array).all():
-            raise refuse(f"holds a {name} that is not finite")
+        if not array[:1].size:
+            raise refuse(f"holds {name} of shape {array.shape}, which is empty")
+        if not np.abs(array).max() <= np.finfo(np.float32).max:
+            raise refuse(f"holds a {name} that is not finite in float32")
     if table["logits"].shape[1:] != (2,):
         raise refuse(f"holds logits of shape {table['logits'].shape}; [N, 2] is expected")

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipeline import augment
-from data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
+from data_pipeline.loader import IDS, Dataset, open_dataset, read_labels, steps_per_epoch
 from data_pipeline.subsets import choose_subset
 from kdjax import methods
 from kdjax.checks import UserError
@@ -202,6 +202,20 @@ def make_parts(
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
         rotation_power=config_checks.rotation_power(config),
     )
+
+
+def blank_batch(plan: Plan) -> Batch:
+    """Returns zeros where the data have a training batch: the same names, shapes and dtypes."""
+    count, side = plan.config.data.batch_size, plan.dataset.image_size
+    chosen = np.zeros(1, np.int32) if plan.indices is None else plan.indices
+    return {
+        **{name: np.zeros(count, np.int32) for name in IDS},
+        "index": np.resize(chosen, count).astype(np.int32),
+        "mask": np.ones(count, np.float32),
+        "image": {
+            quality: np.zeros((count, side, side, 3), np.uint8) for quality in plan.qualities
+        },
+    }
 
 
 def initial_state(plan: Plan) -> TrainState:

@@ -58,6 +58,27 @@ def test_mistake_is_one_line_and_leaves_nothing(arguments, message, capsys, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nat x")],
+)
+def test_no_memory_left_is_one_line(error, capsys, monkeypatch):
+    def run(options):
+        raise error
+
+    monkeypatch.setattr("kdjax.commands.run", run)
+    assert "out of memory; lower data.batch_size" in fails(capsys, "info")
+
+
+def test_a_defect_is_not_hidden(monkeypatch):
+    def run(options):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("kdjax.commands.run", run)
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main(["info"])
+
+
 def test_configuration_is_listed_with_overrides(capsys):
     assert cli.main(["info", "--config=add:resnet18_thin", "--config.data.batch_size=7"]) == 0
     lines = capsys.readouterr().out.splitlines()

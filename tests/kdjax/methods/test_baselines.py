@@ -188,9 +188,17 @@ def test_vid_starts_at_a_variance_of_five(bench):
             "two maps or two vectors",
         ),
         ({"loss": "rkd", "teacher_features": ("pooled", "stage4")}, r"method\.teacher_features"),
+        (
+            {"loss": "logit_mse", "features": ("stage1",), "teacher_features": ("stage2",)},
+            "one width",
+        ),
         ({"loss": "crd", "negatives": 0}, r"method\.negatives"),
+        ({"loss": "crd", "features": ("stage2",)}, r"method\.features has no use"),
+        ({"loss": "rkd", "weight": -5.0}, r"method\.weight=-5\.0 must be at least 0, or -1"),
+        ({"loss": "rkd", "sam_radius": -1.0}, r"method\.sam_radius"),
+        ({"loss": "sam", "weight": 2.0, "teacher_count": 0}, r"set method\.sam_radius"),
         ({"loss": "collaborative", "teacher_count": 0}, r"student\.qualities=c40"),
-        ({"loss": "sam"}, r"teacher\.runs is set"),
+        ({"loss": "sam"}, r"teacher\.runs or teacher\.recorded is set"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(bench, options, message):

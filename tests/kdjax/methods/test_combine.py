@@ -54,6 +54,7 @@ def test_rotations_and_perturbation_go_together(bench):
         ({"parts": ()}, r"method\.parts must name"),
         ({"parts": ("kd", "kd")}, r"method\.parts must name"),
         ({"parts": ("kd", "addd")}, r"method\.parts"),
+        ({"parts": ("qad",)}, "method.parts=qad learns from no teacher"),
         ({"parts": ("tokd",), "dual": False}, "dual-branch"),
     ],
 )

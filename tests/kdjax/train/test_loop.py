@@ -11,7 +11,7 @@ import pytest
 import configs
 from kdjax.checks import UserError
 from kdjax.files import held
-from kdjax.train import checkpoint
+from kdjax.train import checkpoint, loop
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.interrupt import catch_signals
 from kdjax.train.log import RunLog
@@ -115,6 +115,7 @@ def test_folder_of_something_else_is_refused(tmp_path, tiny_dataset):
         ({"data__batch_size": 64}, r"data\.batch_size=64 is larger than the training split"),
         ({"student__network": "resnet19"}, "student.network='resnet19'"),
         ({"student__qualities": "c99"}, "student.qualities names 'c99'"),
+        ({"student__qualities": "raw,raw"}, "student.qualities=raw,raw names a quality twice"),
         ({"student__dtype": "int8"}, "student.dtype='int8'"),
         ({"train__devices": 64}, "this machine has 4"),
         ({"optimizer__schedule": "triangle"}, "optimizer.schedule='triangle'"),
@@ -127,6 +128,7 @@ def test_folder_of_something_else_is_refused(tmp_path, tiny_dataset):
         ({"seed__data": 10**23}, r"seed\.data=1\d+ is too large"),
         ({"train__steps": 10**12}, r"train\.steps=1\d+ is too large"),
         ({"optimizer__beta1": 1}, r"optimizer\.beta1=1"),
+        ({"optimizer__epsilon": -1}, r"optimizer\.epsilon=-1"),
         ({"evaluation__batch_size": 0}, r"evaluation\.batch_size=0"),
     ],
 )
@@ -136,6 +138,17 @@ def test_bad_setting_is_one_line_and_leaves_no_run(tmp_path, tiny_dataset, chang
         train(config_for(tiny_dataset, **changed), run)
     assert "\n" not in str(caught.value)
     assert not run.exists()
+
+
+def test_a_step_that_cannot_be_built_leaves_no_run(tmp_path, tiny_dataset, monkeypatch):
+    def step(state, teachers, batch):
+        assert batch["image"]["raw"].shape == (8, 32, 32, 3)
+        raise ValueError("shapes must be equal")
+
+    monkeypatch.setattr(loop, "make_train_step", lambda parts, axis: step)
+    with pytest.raises(UserError, match="supervised cannot be built: shapes must be equal"):
+        train(config_for(tiny_dataset, train__devices=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_run_does_not_go_on_with_another_data_set(finished, tiny_dataset, tmp_path):

@@ -5,13 +5,15 @@ import pytest
 
 from kdjax.train.ramps import make_ramps
 
+KNOWN = ["a.weight", "gamma", "a.temperature"]
+
 
 def test_a_weight_rises_or_falls_between_two_shares():
-    ramps = make_ramps(["a:rise:0.25:0.75", "b:fall:0:0.5"], ["a", "b", "c"], 100)
+    ramps = make_ramps(["a.weight:rise:0.25:0.75", "gamma:fall:0:0.5"], KNOWN, 100)
     steps = np.array([0, 25, 50, 75, 100])
-    np.testing.assert_allclose([ramps["a"](s) for s in steps], [0, 0, 0.5, 1, 1])
-    np.testing.assert_allclose([ramps["b"](s) for s in steps], [1, 0.5, 0, 0, 0])
-    assert set(ramps) == {"a", "b"}
+    np.testing.assert_allclose([ramps["a.weight"](s) for s in steps], [0, 0, 0.5, 1, 1])
+    np.testing.assert_allclose([ramps["gamma"](s) for s in steps], [1, 0.5, 0, 0, 0])
+    assert set(ramps) == {"a.weight", "gamma"}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,7 @@ def test_a_weight_rises_or_falls_between_two_shares():
     [
         (["weigt:rise:0:1"], "did you mean 'weight'"),
         (["weight:rise:0:1", "weight:fall:0:1"], "twice"),
+        (["sigma:rise:0:1"], "names 'sigma'"),
         (["weight:up:0:1"], "NAME:rise:START:END"),
         (["weight:rise:0"], "NAME:rise:START:END"),
         (["weight:rise:0.5:0.5"], "0 <= START < END <= 1"),
@@ -28,5 +31,5 @@ def test_a_weight_rises_or_falls_between_two_shares():
 )
 def test_other_texts_are_refused(texts, message):
     with pytest.raises(ValueError, match=message) as caught:
-        make_ramps(texts, ["weight"], 10)
+        make_ramps(texts, ["weight", "sigma"], 10)
     assert "train.weight_schedules" in str(caught.value)

@@ -1,5 +1,8 @@
 """Recorded teachers: found by index, whatever the order; refused in one line."""
 
+import io
+import zipfile
+
 import jax
 import numpy as np
 import pytest
@@ -47,6 +50,9 @@ def test_without_records_a_batch_stays_as_it_is():
         ({"logits": None}, "no array `logits`"),
         ({"logits": np.zeros((5, 3))}, r"logits of shape \(5, 3\)"),
         ({"logits": np.full((5, 2), np.nan)}, "not finite"),
+        ({"logits": np.full((5, 2), 1e39)}, "not finite in float32"),
+        ({"pooled": np.zeros((5, 0))}, r"pooled of shape \(5, 0\), which is empty"),
+        ({"index": np.zeros(0, int)}, "holds no image"),
         ({"pooled": np.zeros((4, 2))}, "4 rows of pooled for 5"),
         ({"pooled": np.zeros(5)}, "holds pooled as float64"),
         ({"pooled": np.zeros((5, 2), int)}, "holds pooled as int64"),
@@ -70,6 +76,24 @@ def test_what_is_no_such_file_is_refused(tmp_path, name):
         path.write_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(UserError, match=r"teacher\.recorded"):
         read_records([str(path)], 0)
+
+
+def test_what_is_no_table_is_refused(tmp_path):
+    array, text, bomb = (tmp_path / f"{name}.npz" for name in ("array", "text", "bomb"))
+    with array.open("wb") as opened:
+        np.save(opened, np.zeros(3))
+    with zipfile.ZipFile(text, "w") as archive:
+        archive.writestr("index", "no array")
+    huge = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        huge, {"descr": "<f4", "fortran_order": False, "shape": (10**14,)}
+    )
+    with zipfile.ZipFile(bomb, "w") as archive:
+        archive.writestr("index.npy", huge.getvalue())
+    for path in (array, text, bomb):
+        with pytest.raises(UserError, match=rf"teacher\.recorded: \S+{path.name}") as caught:
+            read_records([str(path)], 0)
+        assert "\n" not in str(caught.value)
 
 
 def settings(data, path, **changed):
