@@ -53,7 +53,7 @@ def test_rotations_and_perturbation_go_together(bench):
     [
         ({"parts": ()}, r"method\.parts must name"),
         ({"parts": ("kd", "kd")}, r"method\.parts must name"),
-        ({"parts": ("kd", "addd")}, r"method\.parts"),
+        ({"parts": ("kd", "ad")}, r"method\.parts"),
         ({"parts": ("qad",)}, "method.parts=qad learns from no teacher"),
         ({"parts": ("tokd",), "dual": False}, "dual-branch"),
     ],
