@@ -63,6 +63,14 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(builder.data_dir)
 
 
+@pytest.fixture(autouse=True)
+def _same_draws(request: pytest.FixtureRequest) -> None:
+    """A module's `rng` starts anew in each test: its draws do not depend on which tests ran before."""
+    rng = getattr(request.module, "rng", None)
+    if isinstance(rng, np.random.Generator):
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def tiny_example(number: int) -> dict:
     """Returns record `number` of the tiny data set."""
     from data_pipeline.builders import schema

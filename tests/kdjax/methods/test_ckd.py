@@ -73,6 +73,28 @@ def test_negatives_come_from_the_bank_when_the_batch_has_too_few(bench):
     assert second["valid_negatives"] == pytest.approx(0.8)
 
 
+def test_the_loss_is_equation_eight(bench):
+    built = bench("ckd", negatives=10, bank_reset="never")
+    batch = prepare_batch(built.parts, 0, built.batch(0))
+    heads = jax.device_get(built.state.params["heads"]["ckd"]["0"])
+
+    def embed(features, head):
+        found = np.float64(features) @ np.float64(head["kernel"]) + np.float64(head["bias"])
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    student = embed(built.outputs(batch)[0].features["pooled"], heads["student"])
+    teacher = built.method.targets(built.teachers, batch)["ckd"][0]
+    teacher = embed(teacher, heads["teacher"])
+    tau, size, wanted = 0.05, 40, 10
+    logits = teacher @ student.T / tau - np.log(wanted / size)
+    other = batch["label"][:, None] != batch["label"][None]
+    positive = np.logaddexp(0, -np.diagonal(logits))
+    # 4 of the 10 wanted negatives are there, and stand for all
+    negative = (np.logaddexp(0, logits) * other).sum(axis=1) * wanted / other.sum(axis=1)
+    metrics = run(built)[3]
+    np.testing.assert_allclose(metrics["contrast"], (positive + negative).mean(), rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_teachers_add_up(bench):
     one, two = bench("ckd"), bench("ckd", teacher_count=2)

@@ -50,6 +50,37 @@ def test_every_row_of_the_table_has_finite_gradients(bench, row):
     assert ("rotation" in grads) == (row == {})
 
 
+@pytest.mark.parametrize(
+    ("name", "convolutions", "activated"),
+    [
+        ("student_rgb", 2, (1, 2)),
+        ("student_frequency", 3, (1, 2, 3)),
+        ("teacher0_rgb", 3, (1, 2, 3)),
+        ("teacher0_frequency", 5, (2, 4)),
+    ],
+)
+def test_projectors_are_the_papers(bench, name, convolutions, activated):
+    head = bench("tokd").state.params["heads"]["tokd"][name]
+    wanted = {f"conv{number}" for number in range(1, convolutions + 1)}
+    assert set(head) == wanted | {f"norm{number}" for number in activated}
+    assert all(head[layer]["kernel"].shape[:2] == (3, 3) for layer in wanted)
+
+
+@pytest.mark.slow
+def test_a_branch_counts_the_distance_of_directions(bench):
+    built = bench("tokd", projectors=False, rotation="none", frequency_weight=0.0, teacher_count=2)
+    batch = prepare_batch(built.parts, 0, built.batch(0))
+    own = np.float64(built.outputs(batch)[0].features["stage4"])
+    targets = built.method.targets(built.teachers, batch)["tokd"]
+    maps = [np.float64(target["rgb"]) for target in targets]
+    own, *maps = (x.reshape(len(x), -1) for x in (own, *maps))
+    own, *maps = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (own, *maps))
+    distance = np.mean([((own - other) ** 2).sum(axis=1) for other in maps])
+    metrics = run(built)[3]
+    np.testing.assert_allclose(metrics["rgb"], distance, rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], metrics["cross_entropy"] + 10 * distance, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_the_losses_never_train_the_rotations(bench):
     built = bench("tokd", rotation_size=6)
@@ -72,9 +103,15 @@ def test_the_losses_never_train_the_rotations(bench):
 @pytest.mark.slow
 @pytest.mark.parametrize(("axis", "target"), [("channel", "mean"), ("flat", "rotograd")])
 def test_the_rotations_follow_the_objective_of_the_gradients_at_the_map(bench, axis, target):
-    built = bench("tokd", rotation_size=6, rotation=axis, rotation_target=target)
+    weights = {"rgb": 10.0, "frequency": 2.0}
+    built = bench(
+        "tokd",
+        rotation_size=6,
+        rotation=axis,
+        rotation_target=target,
+        **{f"{name}_weight": weight for name, weight in weights.items()},
+    )
     inputs, params = inputs_of(built), turned(built)
-    weights = {"rgb": 10.0, "frequency": 10.0}
     shape = built.outputs(inputs.batch)[0].features["stage4"].shape
 
     def branch(noise, name):
