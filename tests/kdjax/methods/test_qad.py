@@ -35,6 +35,48 @@ def test_every_row_of_the_table_has_finite_gradients(bench, row):
     assert ("collaboration" in metrics) == (row.get("collaboration") != "none")
 
 
+def log_softmax(logits):
+    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+
+
+def compared(kind, logits, pooled, labels):
+    """What a row of Table 4 puts in the place of HSIC, of three qualities `[3, B, ...]`, summed."""
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    if kind == "pairwise":
+        return sum(((pooled[a] - pooled[b]) ** 2).sum(axis=-1).mean() for a, b in pairs)
+    if kind == "center":
+        # the centres begin at 0
+        return sum((one**2).sum(axis=-1).mean() / 2 for one in pooled)
+    if kind == "collaborative":
+        seen = (logits, pooled)
+        return sum(np.linalg.norm(x[a] - x[b], axis=-1).mean() for x in seen for a, b in pairs)
+    soft = np.exp(log_softmax(logits / 4.0))
+    total = 0.0
+    for one in range(3):
+        others = soft[[quality for quality in range(3) if quality != one]].mean(axis=0)
+        target = 0.5 * others + 0.5 * np.eye(2)[labels]
+        total -= (target * log_softmax(logits[one])).sum(axis=-1).mean()
+    return total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["soft_label", "pairwise", "center", "collaborative"])
+def test_what_stands_in_for_hsic_is_added_with_its_weight(bench, kind):
+    built = bench("qad", collaboration=kind, collaborative_weight=0.3, perturbation="none")
+    batch, _ = prepared(built)
+    outputs, _ = built.outputs(batch)
+    logits, pooled = (
+        np.float64(x).reshape(3, -1, x.shape[-1])
+        for x in (outputs.logits, outputs.features["pooled"])
+    )
+    expected = compared(kind, logits, pooled, batch["label"])
+    metrics = run(built)[3]
+    np.testing.assert_allclose(metrics["collaboration"], expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["loss"], metrics["cross_entropy"] + 0.3 * expected, rtol=1e-4
+    )
+
+
 def test_the_gradient_is_that_of_the_loss_at_the_moved_weights(bench):
     built = bench("qad", gamma=0.05)
     plain = bench("qad", collaboration="none", perturbation="none")
