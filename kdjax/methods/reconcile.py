@@ -79,7 +79,7 @@ class Reconciliation(NamedTuple):
                 inputs,
             )
             found = dict(found)
-            seen = self._unweighted(found.pop(PROBES)[self.part], view(inputs))
+            seen = self._by_example(found.pop(PROBES)[self.part], view(inputs))
             found.pop(MATRICES)
             metrics = {**metrics, **self._cosines(seen, matrices, inputs)}
             if self.rotates:
@@ -93,12 +93,20 @@ class Reconciliation(NamedTuple):
     def _matrix(self, free: Array) -> Array:
         return transforms.rotation_matrix(free, method=self.method)
 
-    def _unweighted(self, probes: dict[str, Array], own: Inputs) -> dict[str, Array]:
-        """Returns each loss's gradient without its weight (Eq. 13); a weight of 0 leaves it at 0."""
+    def _by_example(self, probes: dict[str, Array], own: Inputs) -> dict[str, Array]:
+        """Returns the gradient of each example's own loss, without its weight (Eq. 13); of weight 0 it is 0.
+
+        The loss is a mean: what arrives at the probes is that gradient over the number of images, or over
+        a device's share of it. The squared objective would turn less the larger the batch.
+        """
+        count = jnp.sum(own.batch["mask"]) * self.qualities
+        if own.axis_name is not None:
+            count = jax.lax.pmean(count, own.axis_name)
         found = {}
         for name in self.branches:
             weight = own.hyper[f"{name}_weight"].astype(probes[name].dtype)
-            found[name] = probes[name] / jnp.where(weight > 0, weight, 1.0)
+            scale = count.astype(probes[name].dtype) / jnp.where(weight > 0, weight, 1.0)
+            found[name] = probes[name] * scale
         return found
 
     def _entries(self, gradients: Array, matrix: Array) -> Array:

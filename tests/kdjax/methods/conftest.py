@@ -18,7 +18,7 @@ from kdjax.methods import Inputs, Network
 from kdjax.methods.base import apply_student
 from kdjax.train import optim, parallel
 from kdjax.train.state import create_state
-from kdjax.train.step import StepParts, make_train_step
+from kdjax.train.step import StepParts, make_train_step, method_inputs, prepare_batch
 from kdjax.types import Outputs
 
 SIZE = 32
@@ -117,6 +117,25 @@ class Bench:
         return jax.jit(apply_student, static_argnums=(0, 3))(
             self.student, self.state.params, inputs, self.qualities
         )
+
+    def first_step(self, batch=None):
+        """Returns a step's gradients, new auxiliary state and metrics, the mean over devices."""
+
+        def first(state, teachers, batch):
+            batch = prepare_batch(self.parts, state.step, batch)
+            targets = self.method.targets(teachers, batch)
+            inputs = method_inputs(self.parts, state, targets, batch, self.axis_name)
+            grads, _, aux, metrics = self.method.grads(state.params, *inputs)
+            if self.axis_name is not None:
+                grads, metrics = jax.lax.pmean((grads, metrics), self.axis_name)
+            return grads, aux, metrics
+
+        found = parallel.compile_step(first, self.devices)(
+            parallel.replicate(self.state, self.devices),
+            parallel.replicate(self.teachers, self.devices),
+            parallel.shard(self.batch(0) if batch is None else batch, self.devices),
+        )
+        return jax.device_get(parallel.unreplicate(found, self.devices))
 
     def run(self, steps):
         """Returns the state after some steps, on one device's copy."""

@@ -1,5 +1,6 @@
 """The compared losses as a method: every row trains, on one device as on four."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -10,34 +11,12 @@ import pytest
 from kdjax import losses, methods
 from kdjax.methods import crd
 from kdjax.methods.baselines import ALONE, LOSSES
-from kdjax.train import parallel
 from kdjax.train.step import method_inputs, prepare_batch
 
 ALL = ("raw", "c23", "c40")
 QUICK = ("simkd", "similarity", "crd")
 """Rows that stand for their kind among the quick tests: with a head, relational, with state."""
 RECORDED = Path(__file__).parents[1] / "losses" / "rep_distiller.npz"
-
-
-def gradients(bench):
-    """Returns the first step's gradients and new auxiliary state, the mean over devices."""
-
-    def first(state, teachers, batch):
-        batch = prepare_batch(bench.parts, state.step, batch)
-        targets = bench.method.targets(teachers, batch)
-        inputs = method_inputs(bench.parts, state, targets, batch, bench.axis_name)
-        grads, _, aux, metrics = bench.method.grads(state.params, *inputs)
-        if bench.axis_name is not None:
-            grads, metrics = jax.lax.pmean((grads, metrics), bench.axis_name)
-        return grads, aux, metrics
-
-    compiled = parallel.compile_step(first, bench.devices)
-    found = compiled(
-        parallel.replicate(bench.state, bench.devices),
-        parallel.replicate(bench.teachers, bench.devices),
-        parallel.shard(bench.batch(0), bench.devices),
-    )
-    return jax.device_get(parallel.unreplicate(found, bench.devices))
 
 
 def build(bench, loss, **changed):
@@ -58,12 +37,12 @@ def build(bench, loss, **changed):
 )
 def test_every_row_has_finite_gradients_of_its_own(bench, loss):
     built = build(bench, loss)
-    grads, _, metrics = gradients(built)
+    grads, _, metrics = built.first_step()
     for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(leaf).all(), path
     assert built.method.term_names == ("cross_entropy", *(() if loss == "sam" else (loss,)))
     if loss == "sam":
-        plain, _, _ = gradients(bench("supervised"))
+        plain, _, _ = bench("supervised").first_step()
         moved = [
             np.abs(a - b).max()
             for a, b in zip(
@@ -81,7 +60,7 @@ def test_every_row_has_finite_gradients_of_its_own(bench, loss):
 @pytest.mark.parametrize("loss", ["rkd", "similarity", "pkt", "crd", "vid", "nonlocal"])
 def test_four_devices_give_the_gradients_of_one(bench, loss):
     (one, aux, _), (four, shared, _) = (
-        gradients(build(bench, loss, devices=devices)) for devices in (1, 4)
+        build(bench, loss, devices=devices).first_step() for devices in (1, 4)
     )
     for path, leaf in jax.tree_util.tree_leaves_with_path(one):
         other = dict(jax.tree_util.tree_leaves_with_path(four))[path]
@@ -95,7 +74,7 @@ def test_four_devices_give_the_gradients_of_one(bench, loss):
 def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench):
     built = build(bench, "sam", sam_radius=0.1)
     plain = bench("supervised")
-    first, _, _ = gradients(plain)
+    first, _, _ = plain.first_step()
     norm = np.sqrt(
         sum(np.sum(g.astype(np.float64) ** 2) for g in jax.tree.leaves(first["student"]))
     )
@@ -103,8 +82,8 @@ def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench):
         lambda w, g: w + 0.1 * g / norm, plain.state.params["student"], first["student"]
     )
     there = plain.state.replace(params={"student": weights})
-    expected, _, _ = gradients(plain.__class__(**{**vars(plain), "state": there}))
-    found, _, _ = gradients(built)
+    expected, _, _ = dataclasses.replace(plain, state=there).first_step()
+    found, _, _ = built.first_step()
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected
     )
@@ -155,9 +134,9 @@ def test_one_map_may_learn_from_both_branches(bench):
     )
     heads = built.state.params["heads"]["baselines"]["0"]
     assert set(heads) == {"stage4_rgb", "stage4_frequency"}
-    _, _, metrics = gradients(built)
+    _, _, metrics = built.first_step()
     alone = build(bench, "fitnet", dual=True, features=("stage4",), teacher_features=("rgb",))
-    assert metrics["fitnet"] > gradients(alone)[2]["fitnet"] > 0
+    assert metrics["fitnet"] > alone.first_step()[2]["fitnet"] > 0
 
 
 def test_weights_are_those_of_rep_distillers_authors(bench):

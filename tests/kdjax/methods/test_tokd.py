@@ -1,5 +1,6 @@
 """TOKD: the rows of the paper's Table 6, and rotations turned by gradients out of the one backward pass."""
 
+import dataclasses
 import functools
 
 import jax
@@ -101,24 +102,28 @@ def test_the_losses_never_train_the_rotations(bench):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("axis", "target"), [("channel", "mean"), ("flat", "rotograd")])
-def test_the_rotations_follow_the_objective_of_the_gradients_at_the_map(bench, axis, target):
+@pytest.mark.parametrize(
+    ("axis", "target", "form"),
+    [("channel", "mean", "cosine"), ("flat", "rotograd", "cosine"), ("channel", "mean", "squared")],
+)
+def test_the_rotations_follow_the_objective_of_the_gradients_at_the_map(bench, axis, target, form):
     weights = {"rgb": 10.0, "frequency": 2.0}
     built = bench(
         "tokd",
         rotation_size=6,
         rotation=axis,
         rotation_target=target,
+        rotation_form=form,
         **{f"{name}_weight": weight for name, weight in weights.items()},
     )
     inputs, params = inputs_of(built), turned(built)
     shape = built.outputs(inputs.batch)[0].features["stage4"].shape
 
     def branch(noise, name):
-        """The unweighted loss of one branch with its rotated map moved."""
+        """The sum of the examples' unweighted losses of one branch, with its rotated map moved."""
         probes = {other: jnp.zeros(shape) for other in weights} | {name: noise}
         terms, _ = built.method.terms({**params, "probes": {"tokd": probes}}, inputs)
-        return terms[name] / weights[name]
+        return len(noise) * terms[name] / weights[name]
 
     gradients = {
         name: jax.jit(jax.grad(functools.partial(branch, name=name)))(jnp.zeros(shape))
@@ -132,13 +137,32 @@ def test_the_rotations_follow_the_objective_of_the_gradients_at_the_map(bench, a
     goal = transforms.gradient_target(back, one_norm=target == "rotograd")
     found, _, _, metrics = run(built, params)
     for name in weights:
-        expected = jax.grad(transforms.rotation_objective)(free[name], own[name], goal)
+        objective = functools.partial(transforms.rotation_objective, form=form)
+        expected = jax.grad(objective)(free[name], own[name], goal)
         got = found["rotation"]["tokd"][name]
         assert np.linalg.norm(got - expected) <= 1e-4 * np.linalg.norm(expected)
     cosine, _ = transforms.gradient_cosine(*gradients.values())
     np.testing.assert_allclose(metrics["gradient_cosine/before"], cosine.mean(), atol=1e-5)
     cosine, _ = transforms.gradient_cosine(*back)
     np.testing.assert_allclose(metrics["gradient_cosine/rotated_after"], cosine.mean(), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["cosine", "squared"])
+def test_padding_and_devices_do_not_turn_the_rotations_further(bench, form):
+    # the padding is spread unevenly over the devices
+    mask = np.array([1, 1, 1, 0, 1, 1, 0, 0], np.float32)
+    found = []
+    for devices in (1, 4):
+        built = bench("tokd", rotation_form=form, devices=devices)
+        built = dataclasses.replace(built, state=built.state.replace(params=turned(built)))
+        grads, _, metrics = built.first_step({**built.batch(0), "mask": mask})
+        found.append((grads["rotation"], metrics))
+    (one, before), (four, after) = found
+    for a, b in zip(*map(jax.tree.leaves, (one, four)), strict=True):
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(a)
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.slow
