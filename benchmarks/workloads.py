@@ -108,7 +108,6 @@ def build_method(
         qualities=qualities or (ALL_QUALITIES if name == "qad" else (STUDENT_QUALITY,)),
         teacher_quality=TEACHER_QUALITY,
         dataset_size=DATASET_SIZE,
-        split_size=DATASET_SIZE,
         steps_per_epoch=DATASET_SIZE // setting.batch,
         **({"rotation_size": _rotation_size(student)} if name == "tokd" else {}),
     )

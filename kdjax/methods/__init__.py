@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from kdjax import losses
 from kdjax.checks import check_choice, check_positive, nearest
 from kdjax.methods import base
@@ -62,7 +64,7 @@ def create(
     qualities: Sequence[str],
     teacher_quality: str = "raw",
     dataset_size: int = 0,
-    split_size: int = 0,
+    indices: np.ndarray | None = None,
     steps_per_epoch: int = 1,
     **options: Any,
 ) -> Method:
@@ -75,7 +77,7 @@ def create(
       qualities: the qualities the student sees, all in one forward pass.
       teacher_quality: the quality the teachers see.
       dataset_size: number of training images.
-      split_size: number of images in the training split, whether a subset leaves some out or not.
+      indices: their `index`, ascending; None: from 0 to `dataset_size - 1`.
       steps_per_epoch: steps in which each of them is seen once.
       **options: what differs from `defaults(name)`.
 
@@ -93,7 +95,7 @@ def create(
         "qualities": tuple(qualities),
         "teacher_quality": teacher_quality,
         "dataset_size": dataset_size,
-        "split_size": split_size,
+        "indices": indices,
         "steps_per_epoch": steps_per_epoch,
     }
     common = {key: options.pop(key) for key in defaults("supervised")}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from kdjax import losses
@@ -13,7 +14,7 @@ from kdjax.methods.base import Inputs, Network, Teacher, Terms
 from kdjax.methods.baseline_rows import ROWS, Row
 from kdjax.methods.crd import crd
 from kdjax.methods.part import Part
-from kdjax.methods.perturb import at_moved_weights
+from kdjax.methods.perturb import at_moved_weights, classification
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
 ALONE = ("collaborative", "sam")
@@ -34,7 +35,8 @@ def baselines(
     teacher_features: Sequence[str],
     negatives: int,
     sam_radius: float,
-    split_size: int = 0,
+    dataset_size: int = 0,
+    indices: np.ndarray | None = None,
 ) -> Part:
     """One loss that a paper compares with, over one or more teachers; see `docs/baselines.md` for each.
 
@@ -50,7 +52,8 @@ def baselines(
         `features=stage4,stage4`; empty: what has the same name.
       negatives: of `crd`: images an anchor is compared with.
       sam_radius: of SAM's step (Foret et al. 2021), in units of the weights.
-      split_size: number of images in the training split, which `crd` keeps embeddings of.
+      dataset_size: number of training images, which `crd` keeps embeddings of.
+      indices: their `index`, ascending; None: from 0 to `dataset_size - 1`.
 
     Returns:
       The part, with a term of the loss's name (`sam` has none).
@@ -64,7 +67,7 @@ def baselines(
     check_positive("method.negatives", negatives)
     if loss == "sam":
         base.check_no_teachers("baselines with method.loss=sam", teachers)
-        return _sam(sam_radius, len(qualities))
+        return _sam(sam_radius)
     if loss == "collaborative":
         base.check_no_teachers("baselines with method.loss=collaborative", teachers)
         base.check_several_qualities("baselines with method.loss=collaborative", qualities)
@@ -76,9 +79,10 @@ def baselines(
             teachers,
             qualities=qualities,
             teacher_quality=teacher_quality,
-            dataset_size=split_size,
+            dataset_size=dataset_size,
             weight=0.8 if weight < 0 else weight,
             negatives=negatives,
+            indices=indices,
         )
     row = ROWS[loss]
     names = tuple(features) or row.features
@@ -178,7 +182,7 @@ def _collaborative(weight: float, count: int) -> Part:
     return Part("baselines", compare, hyper={"weight": weight}, term_names=("collaborative",))
 
 
-def _sam(radius: float, count: int) -> Part:
+def _sam(radius: float) -> Part:
     unit = optax.contrib.normalize()
 
     def compare(
@@ -187,13 +191,13 @@ def _sam(radius: float, count: int) -> Part:
         del outputs, params
         return {}, inputs.aux, {}
 
-    def objective(outputs: Outputs, inputs: Inputs) -> Array:
-        return base.classification(outputs, inputs, count)[0]
-
     def move(weights: PyTree, gradient: PyTree, own: Inputs) -> PyTree:
         direction, _ = unit.update(gradient, unit.init(weights))
         length = own.hyper["sam_radius"]
+        # a gradient of 0 has no direction
+        present = optax.tree.norm(gradient) > 0
+        direction = jax.tree.map(lambda step: jnp.where(present, step, 0.0), direction)
         return jax.tree.map(lambda w, step: w + length.astype(w.dtype) * step, weights, direction)
 
-    wrap = at_moved_weights(objective, move)
+    wrap = at_moved_weights(classification, move)
     return Part("baselines", compare, hyper={"sam_radius": radius}, wrap=wrap)

@@ -12,7 +12,7 @@ from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import Inputs, Network, Teacher, Terms
 from kdjax.methods.part import Part
-from kdjax.methods.projectors import apply_linear, init_linear
+from kdjax.methods.projectors import embed, init_linear
 from kdjax.transforms.memory_bank import MemoryBank
 from kdjax.transforms.negatives import draw_negatives
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
@@ -115,6 +115,8 @@ def ckd(
         count, hyper, axis_name = len(qualities), inputs.hyper, inputs.axis_name
         labels, mask = (base.tile(inputs.batch[name], count) for name in ("label", "mask"))
         counts = mask * (labels == 0) if anchors == "real" else mask
+        # where no image of the batch is an anchor, the normaliser waits for the next
+        anchored = jnp.any(base.gather(counts, 1, axis_name) > 0)
         everyone = [base.gather(values, count, axis_name) for values in (labels, mask)]
         places = base.places(len(inputs.batch["label"]), count, axis_name)
         banks = inputs.aux["banks"]
@@ -141,10 +143,10 @@ def ckd(
         for number, target in enumerate(inputs.targets):
             name = str(number)
             heads = params["heads"][name]
-            taught = _embed(heads["teacher"], base.tile(target, count))
-            own = _embed(heads["student"], representations)
+            taught = embed(heads["teacher"], base.tile(target, count))
+            own = embed(heads["student"], representations)
             if store == "representations":
-                others = _embed(heads["student"], drawn)
+                others = embed(heads["student"], drawn)
             else:
                 others, valid, filled[name] = draw(own, banks[name])
             options: dict[str, Any] = {
@@ -160,8 +162,9 @@ def ckd(
                     axis_name=axis_name,
                 )
                 kept = inputs.aux["normalizers"][name]
-                normalizers[name] = jnp.where(kept > 0, kept, found.astype(kept.dtype))
-                options["normalizer"] = normalizers[name]
+                found = jnp.where(anchored, found, 0.0).astype(kept.dtype)
+                normalizers[name] = jnp.where(kept > 0, kept, found)
+                options["normalizer"] = jnp.where(normalizers[name] > 0, normalizers[name], 1.0)
             each = losses.contrastive_nce(taught, own, others, **options, mask=valid)
             total += losses.masked_mean(each, counts, axis_name)
             shares.append(jnp.mean(valid.astype(jnp.float32)))
@@ -177,8 +180,3 @@ def ckd(
         term_names=("contrast",),
         init=init,
     )
-
-
-def _embed(head: PyTree, features: Array) -> Array:
-    """Returns `[..., width]`: a linear map of `[..., D]`, then length 1."""
-    return losses.unit_vectors(apply_linear(head, features))

@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdjax import losses
 from kdjax.checks import check_positive
 from kdjax.methods import base
 from kdjax.methods.base import Inputs, Network, Teacher, Terms
 from kdjax.methods.part import Part
-from kdjax.methods.projectors import apply_linear, init_linear
+from kdjax.methods.projectors import embed, init_linear
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
 TEMPERATURE = 0.07
@@ -27,6 +28,7 @@ def crd(
     dataset_size: int,
     weight: float,
     negatives: int,
+    indices: np.ndarray | None = None,
     width: int = 128,
 ) -> Part:
     """Contrastive representation distillation by Tian et al. over one or more teachers, `losses.crd`.
@@ -42,9 +44,10 @@ def crd(
       teachers: frozen networks; each has its own linear maps and banks.
       qualities: the qualities the student sees.
       teacher_quality: the quality the teachers see.
-      dataset_size: number of images in the training split, those that a subset leaves out included.
+      dataset_size: `M`, number of training images.
       weight: of the term.
       negatives: `K`, images an anchor is compared with.
+      indices: integer `[M]`, the training images' `index`, ascending; None: from 0 to `M - 1`.
       width: of the embeddings.
 
     Returns:
@@ -57,6 +60,10 @@ def crd(
     check_positive("method.negatives", negatives)
     if dataset_size < 2:
         raise ValueError(f"CRD contrasts with other images; {dataset_size} are too few")
+
+    def row_of(index: Array) -> Array:
+        """Returns the images' rows in the banks."""
+        return index if indices is None else jnp.searchsorted(jnp.asarray(indices), index)
 
     def init(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
         own = base.need_features(student, example, ["pooled"], "the student")["pooled"][-1]
@@ -87,16 +94,16 @@ def crd(
         outputs: Outputs, params: dict[str, PyTree], inputs: Inputs
     ) -> tuple[Terms, PyTree, Metrics]:
         count, axis_name = len(qualities), inputs.axis_name
-        size = inputs.batch["index"].shape[0]
-        index, mask = (base.tile(inputs.batch[name], count) for name in ("index", "mask"))
+        size, seen = inputs.batch["index"].shape[0], row_of(inputs.batch["index"])
+        index, mask = (base.tile(values, count) for values in (seen, inputs.batch["mask"]))
         others = draw_others(
             index, base.places(size, count, axis_name), negatives, dataset_size, inputs.rng
         )
         total, aux = jnp.zeros(()), {}
         for number, target in enumerate(inputs.targets):
             heads, kept = params["heads"][str(number)], inputs.aux[str(number)]
-            own = _embed(heads["student"], outputs.features["pooled"])
-            taught = base.tile(_embed(heads["teacher"], target), count)
+            own = embed(heads["student"], outputs.features["pooled"])
+            taught = base.tile(embed(heads["teacher"], target), count)
             options: dict[str, Any] = {"temperature": TEMPERATURE, "dataset_size": dataset_size}
             bank = {name: kept[name].astype(own.dtype) for name in ("student", "teacher")}
             found = jnp.stack(
@@ -125,7 +132,7 @@ def crd(
             )
             total += losses.masked_mean(each, mask, axis_name)
             rows, counts = (
-                base.gather(inputs.batch[name], 1, axis_name) for name in ("index", "mask")
+                base.gather(values, 1, axis_name) for values in (seen, inputs.batch["mask"])
             )
             new = {"student": own[:size], "teacher": taught[:size]}
             aux[str(number)] = {
@@ -151,10 +158,6 @@ def draw_others(index: Array, places: Array, count: int, size: int, rng: Array) 
         return found + (found >= own).astype(jnp.int32)
 
     return jax.vmap(draw)(index, places)
-
-
-def _embed(head: PyTree, features: Array) -> Array:
-    return losses.unit_vectors(apply_linear(head, features))
 
 
 def remember(bank: Array, rows: Array, new: Array, mask: Array) -> Array:

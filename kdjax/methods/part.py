@@ -17,8 +17,23 @@ Gradient = Callable[[dict[str, PyTree], Inputs], tuple[dict[str, PyTree], Rest]]
 Forward = Callable[[dict[str, PyTree], Inputs], Outputs]
 """The student's outputs in training mode, over all qualities stacked."""
 
-Wrap = Callable[[Gradient, Forward, Callable[[Inputs], Inputs]], Gradient]
-"""`(gradient, forward, view) -> gradient`; `view(inputs)` are a part's own inputs."""
+
+class Around(NamedTuple):
+    """What a part's `wrap` sees of the method around it.
+
+    Attributes:
+      forward: runs the student.
+      classify: `(outputs, inputs) -> scalar`: the loss of the labels, without its weight.
+      view: `inputs -> inputs`: those of the part alone.
+    """
+
+    forward: Forward
+    classify: Callable[[Outputs, Inputs], Array]
+    view: Callable[[Inputs], Inputs]
+
+
+Wrap = Callable[[Gradient, Around], Gradient]
+"""`(gradient, around) -> gradient`: takes a method's gradient elsewhere, or makes more of it."""
 
 
 class Part(NamedTuple):
@@ -109,10 +124,13 @@ def assemble(
     def forward(params: dict[str, PyTree], inputs: Inputs) -> Outputs:
         return base.apply_student(student, params, inputs, qualities)[0]
 
+    def label_loss(outputs: Outputs, inputs: Inputs) -> Array:
+        return base.classification(outputs, inputs, len(qualities), classify)[0]
+
     gradient = plain_gradient(terms)
     for part in parts:
         if part.wrap is not None:
-            gradient = part.wrap(gradient, forward, partial(view, part))
+            gradient = part.wrap(gradient, Around(forward, label_loss, partial(view, part)))
 
     def grads(
         params: dict[str, PyTree], *arguments: PyTree, **named: PyTree

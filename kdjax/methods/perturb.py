@@ -6,14 +6,19 @@ from typing import Any
 import jax
 
 from kdjax.methods.base import Inputs
-from kdjax.methods.part import Forward, Gradient, Wrap
+from kdjax.methods.part import Around, Gradient, Wrap
 from kdjax.types import Array, Outputs, PyTree
 
-Objective = Callable[[Outputs, Inputs], Array]
-"""`(the student's outputs, inputs) -> scalar`: what the first gradient is of."""
+Objective = Callable[[Outputs, Inputs, Around], Array]
+"""`(the student's outputs, inputs, the method around) -> scalar`: what the first gradient is of."""
 
 Move = Callable[[PyTree, PyTree, Inputs], PyTree]
 """`(weights, their gradient, the part's own inputs) -> moved weights`."""
+
+
+def classification(outputs: Outputs, inputs: Inputs, around: Around) -> Array:
+    """Returns the method's own loss of the labels: the objective of AWP and of SAM."""
+    return around.classify(outputs, inputs)
 
 
 def at_moved_weights(objective: Objective, move: Move) -> Wrap:
@@ -22,15 +27,16 @@ def at_moved_weights(objective: Objective, move: Move) -> Wrap:
     The first gradient is averaged over the devices. Batch statistics come from the second pass alone.
     """
 
-    def wrap(gradient: Gradient, forward: Forward, view: Callable[[Inputs], Inputs]) -> Gradient:
+    def wrap(gradient: Gradient, around: Around) -> Gradient:
         def moved_gradient(params: dict[str, PyTree], inputs: Inputs) -> Any:
             def value(weights: PyTree) -> Array:
-                return objective(forward({**params, "student": weights}, inputs), inputs)
+                outputs = around.forward({**params, "student": weights}, inputs)
+                return objective(outputs, inputs, around)
 
             first = jax.grad(value)(params["student"])
             if inputs.axis_name is not None:
                 first = jax.lax.pmean(first, inputs.axis_name)
-            moved = move(params["student"], first, view(inputs))
+            moved = move(params["student"], first, around.view(inputs))
             return gradient({**params, "student": moved}, inputs)
 
         return moved_gradient

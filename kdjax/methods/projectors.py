@@ -76,6 +76,11 @@ def apply_linear(head: PyTree, features: Array) -> Array:
     return dense.apply({"params": head}, features)
 
 
+def embed(head: PyTree, features: Array) -> Array:
+    """Returns `[..., width]`: a linear map of `[..., D]`, then length 1."""
+    return unit_vectors(apply_linear(head, features))
+
+
 class NonLocal(nn.Module):
     """Self-attention over positions, added with a learned gate that starts at 0.
 

@@ -11,8 +11,8 @@ from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
-from kdjax.methods.part import Part
-from kdjax.methods.perturb import at_moved_weights
+from kdjax.methods.part import Around, Part
+from kdjax.methods.perturb import at_moved_weights, classification
 from kdjax.transforms.awp import adversarial_weight_perturbation
 from kdjax.types import Array, Batch, Features, Metrics, Outputs, PyTree
 
@@ -45,7 +45,7 @@ def qad(
     """Quality-agnostic detection (Algorithm 1), and what the paper's Table 4 puts in its place.
 
     `-alpha sum_{q<r} sum_l HSIC(Z_lq, Z_lr)`, with the gradient taken at weights that `transforms.awp` has
-    moved against the classification; `losses.hsic`.
+    moved against the loss of the labels; `losses.hsic`.
 
     See "Quality-Agnostic Deepfake Detection with Intra-model Collaborative Learning" by Le and Woo, ICCV 2023
     (https://arxiv.org/abs/2309.05911).
@@ -175,10 +175,9 @@ def qad(
         term = inputs.hyper["collaborative_weight"] * value
         return {"collaboration": term}, aux, {"collaboration": value}
 
-    def perturbing(outputs: Outputs, inputs: Inputs) -> Array:
-        """Returns the loss whose gradient moves the weights."""
-        if perturbation == "classification":
-            return base.classification(outputs, inputs, len(qualities))[0]
+    def divergence(outputs: Outputs, inputs: Inputs, around: Around) -> Array:
+        """Returns how far the other qualities' predictions are from the first one's."""
+        del around
         first, *others = jnp.split(outputs.logits, len(qualities))
         divergences = [
             losses.kd(other, jax.lax.stop_gradient(first), temperature=1.0) for other in others
@@ -189,13 +188,14 @@ def qad(
     def move(weights: PyTree, gradient: PyTree, own: Inputs) -> PyTree:
         return adversarial_weight_perturbation(weights, gradient, gamma=own.hyper["gamma"])
 
+    objectives = {"classification": classification, "kl": divergence}
     return Part(
         "qad",
         compare,
         hyper={"collaborative_weight": collaborative_weight, "gamma": gamma, "sigma": sigma},
         term_names=() if collaboration == "none" else ("collaboration",),
         init=init,
-        wrap=None if perturbation == "none" else at_moved_weights(perturbing, move),
+        wrap=None if perturbation == "none" else at_moved_weights(objectives[perturbation], move),
     )
 
 

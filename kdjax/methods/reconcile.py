@@ -1,6 +1,5 @@
 """Turning TOKD's rotations: both branches' gradients at the student's map, out of one backward pass."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from kdjax import losses, transforms
 from kdjax.methods import base
 from kdjax.methods.base import Inputs
-from kdjax.methods.part import Forward, Gradient
+from kdjax.methods.part import Around, Gradient
 from kdjax.types import Array, Metrics, PyTree
 
 PROBES = "probes"
@@ -58,16 +57,14 @@ class Reconciliation(NamedTuple):
         probes = params.get(PROBES, {})
         return features + probes[name] if name in probes else features
 
-    def wrap(
-        self, gradient: Gradient, forward: Forward, view: Callable[[Inputs], Inputs]
-    ) -> Gradient:
+    def wrap(self, gradient: Gradient, around: Around) -> Gradient:
         """Returns a gradient with that of the rotations' objective, and the branches' cosines as metrics."""
 
         def with_rotations(params: dict[str, PyTree], inputs: Inputs) -> Any:
             free = params["rotation"][self.part] if self.rotates else {}
             built = {name: jax.vjp(self._matrix, value) for name, value in free.items()}
             matrices = {name: matrix for name, (matrix, _) in built.items()}
-            shape = jax.eval_shape(lambda p: forward(p, inputs), params).features[self.layer]
+            shape = jax.eval_shape(lambda p: around.forward(p, inputs), params).features[self.layer]
             dtype = jnp.promote_types(shape.dtype, jnp.float32)
             probes = {name: jnp.zeros(shape.shape, dtype) for name in self.branches}
             found, (model_state, aux, metrics) = gradient(
@@ -79,7 +76,7 @@ class Reconciliation(NamedTuple):
                 inputs,
             )
             found = dict(found)
-            seen = self._by_example(found.pop(PROBES)[self.part], view(inputs))
+            seen = self._by_example(found.pop(PROBES)[self.part], around.view(inputs))
             found.pop(MATRICES)
             metrics = {**metrics, **self._cosines(seen, matrices, inputs)}
             if self.rotates:

@@ -118,7 +118,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         student,
         teachers,
         dataset_size=len(wanted),
-        split_size=split_size,
+        indices=indices,
         steps_per_epoch=per_epoch,
     )
     parts = make_parts(config, method, image_size, total_steps, per_epoch)
@@ -148,7 +148,7 @@ def make_method(
     teachers: tuple[Teacher, ...],
     *,
     dataset_size: int = 0,
-    split_size: int = 0,
+    indices: np.ndarray | None = None,
     steps_per_epoch: int = 1,
 ) -> Method:
     """Returns the method of a configuration, built with its options and what it has to know of the data."""
@@ -160,7 +160,7 @@ def make_method(
         qualities=tuple(config.student.qualities),
         teacher_quality=config.teacher.quality,
         dataset_size=dataset_size,
-        split_size=split_size,
+        indices=indices,
         steps_per_epoch=steps_per_epoch,
         **options,
     )

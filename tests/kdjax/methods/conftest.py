@@ -178,6 +178,7 @@ def make_bench(
     teacher_count=None,
     dual=None,
     steps_per_epoch=2,
+    indices=None,
     **changed,
 ):
     axis_name, case = parallel.axis_name(devices), CASES[name]
@@ -195,8 +196,8 @@ def make_bench(
         student,
         teachers,
         qualities=qualities,
-        dataset_size=40,
-        split_size=40,
+        dataset_size=40 if indices is None else len(indices),
+        indices=None if indices is None else np.array(indices),
         steps_per_epoch=steps_per_epoch,
         **{**case.options, **changed},
     )

@@ -71,9 +71,12 @@ def test_four_devices_give_the_gradients_of_one(bench, loss):
 
 
 @pytest.mark.slow
-def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench):
-    built = build(bench, "sam", sam_radius=0.1)
-    plain = bench("supervised")
+@pytest.mark.parametrize(
+    "options", [{}, {"classification": "tempered", "classification_temperature": 0.5}]
+)
+def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench, options):
+    built = build(bench, "sam", sam_radius=0.1, **options)
+    plain = bench("supervised", **options)
     first, _, _ = plain.first_step()
     norm = np.sqrt(
         sum(np.sum(g.astype(np.float64) ** 2) for g in jax.tree.leaves(first["student"]))
@@ -86,6 +89,52 @@ def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench):
     found, _, _ = built.first_step()
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected
+    )
+
+
+@pytest.mark.slow
+def test_sam_without_a_gradient_stays_where_it_is(bench):
+    built = build(bench, "sam")
+    grads, _, metrics = built.first_step({**built.batch(0), "mask": np.zeros(8, np.float32)})
+    assert metrics["loss"] == 0
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), grads)
+
+
+@pytest.mark.slow
+def test_crds_loss_is_that_of_its_definition(bench):
+    built = build(bench, "crd")
+    aux, heads = (
+        jax.device_get(tree["baselines"]["0"])
+        for tree in (built.state.aux, built.state.params["heads"])
+    )
+    prepared = prepare_batch(built.parts, 0, built.batch(0))
+    outputs, _ = built.outputs(prepared)
+    targets = built.method.targets(built.teachers, prepared)
+    inputs = method_inputs(built.parts, built.state, targets, prepared, None)
+    index = prepared["index"]
+    drawn = np.asarray(crd.draw_others(index, jnp.arange(8), 6, 40, inputs.rng))
+
+    def embedded(side, pooled):
+        found = np.float64(pooled) @ np.float64(heads[side]["kernel"]) + heads[side]["bias"]
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    anchors = {
+        "student": embedded("student", outputs.features["pooled"]),
+        "teacher": embedded("teacher", targets["baselines"][0]),
+    }
+    expected, normalizers = 0.0, {}
+    for side, other in (("teacher", "student"), ("student", "teacher")):
+        bank = np.float64(aux[other])
+        rows = np.concatenate([index[:, None], drawn], axis=1)
+        scores = np.exp(np.einsum("bd,bkd->bk", anchors[side], bank[rows]) / 0.07)
+        normalizers[side] = 40 * scores.mean()
+        scores, noise = scores / normalizers[side], 6 / 40
+        expected -= np.log(scores[:, 0] / (scores[:, 0] + noise + 1e-7))
+        expected -= np.log(noise / (scores[:, 1:] + noise + 1e-7)).sum(axis=1)
+    _, new, metrics = built.first_step()
+    np.testing.assert_allclose(metrics["crd"], expected.mean(), rtol=1e-4)
+    np.testing.assert_allclose(
+        new["baselines"]["0"]["normalizers"], list(normalizers.values()), rtol=1e-3
     )
 
 
@@ -106,6 +155,21 @@ def test_crd_remembers_what_it_saw_and_no_padding(bench):
         np.testing.assert_array_equal(changed, np.arange(6))
         np.testing.assert_allclose(np.linalg.norm(after[name], axis=1), 1, rtol=1e-5)
     assert (after["normalizers"] > 0).all()
+
+
+def test_crd_on_a_subset_is_crd_on_as_many_images(bench):
+    indices = (2, 3, 11, 17, 30, 31, 38, 39, 44, 90)
+    found = []
+    for chosen in (tuple(range(10)), indices):
+        built = build(bench, "crd", indices=chosen)
+        assert built.state.aux["baselines"]["0"]["student"].shape == (10, 128)
+        # one augmentation, whatever the images' numbers in the split
+        prepared = prepare_batch(built.parts, 0, built.batch(0))
+        prepared["index"] = np.array(chosen, np.int32)[[9, 1, 4, 3, 0, 7, 5, 6]]
+        targets = built.method.targets(built.teachers, prepared)
+        inputs = method_inputs(built.parts, built.state, targets, prepared, None)
+        found.append(jax.jit(built.method.grads)(built.state.params, *inputs))
+    jax.tree.map(np.testing.assert_array_equal, *jax.device_get(found))
 
 
 def test_crd_moves_an_embedding_as_its_authors_do():

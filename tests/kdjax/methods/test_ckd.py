@@ -1,5 +1,7 @@
 """CKD: what the bank holds after a step, ensembles, and the variants."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -117,6 +119,19 @@ def test_the_normaliser_is_set_once(bench):
     assert first > 0
     _, _, aux, _ = run(built, built.state.replace(aux=aux), number=1)
     assert aux["ckd"]["normalizers"]["0"] == first
+
+
+@pytest.mark.slow
+def test_the_normaliser_waits_for_an_anchor(bench):
+    built = bench("ckd", normalizer="first_batch", anchors="real")
+    fake = {**built.batch(0), "label": np.ones(8, np.int32)}
+    _, aux, metrics = built.first_step(fake)
+    assert aux["ckd"]["normalizers"]["0"] == 0
+    assert metrics["contrast"] == 0
+    later = dataclasses.replace(built, state=built.state.replace(aux=aux))
+    _, aux, metrics = later.first_step(built.batch(1))
+    assert aux["ckd"]["normalizers"]["0"] > 0
+    assert np.isfinite(metrics["contrast"])
 
 
 @pytest.mark.parametrize(

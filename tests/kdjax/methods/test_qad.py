@@ -7,6 +7,7 @@ import pytest
 
 from configs.sweeps import qad_table4
 from kdjax import losses
+from kdjax.methods.base import apply_student
 from kdjax.train.step import method_inputs, prepare_batch
 
 ROWS = [
@@ -77,11 +78,36 @@ def test_what_stands_in_for_hsic_is_added_with_its_weight(bench, kind):
     )
 
 
-def test_the_gradient_is_that_of_the_loss_at_the_moved_weights(bench):
-    built = bench("qad", gamma=0.05)
-    plain = bench("qad", collaboration="none", perturbation="none")
+def divergence(bench, params, inputs):
+    """Returns the mean over the other qualities of KL(first quality's prediction || theirs)."""
+    outputs, _ = apply_student(bench.student, params, inputs, bench.qualities)
+    first, *others = (jax.nn.log_softmax(x) for x in jnp.split(outputs.logits, 3))
+    first = jax.lax.stop_gradient(first)
+    each = [jnp.sum(jnp.exp(first) * (first - other), axis=-1) for other in others]
+    return jnp.mean(jnp.stack(each))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param(
+            {"classification": "tempered", "classification_temperature": 0.5},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"perturbation": "kl"}, marks=pytest.mark.slow),
+    ],
+    ids=["paper", "tempered", "kl"],
+)
+def test_the_gradient_is_that_of_the_loss_at_the_moved_weights(bench, options):
+    built = bench("qad", gamma=0.05, **options)
+    unmoved = {**options, "collaboration": "none", "perturbation": "none"}
+    plain = bench("qad", **unmoved)
     weights = built.state.params["student"]
     first, _, _, _ = run(plain)
+    if "perturbation" in options:
+        _, inputs = prepared(built)
+        first = jax.grad(lambda params: divergence(built, params, inputs))(built.state.params)
 
     def move(weight, gradient):
         weight, gradient = np.float64(weight), np.float64(gradient)
@@ -194,3 +220,28 @@ def test_the_tempered_loss_can_classify(bench):
     labels = np.concatenate([batch["label"]] * 3)
     expected = losses.tempered_softmax(outputs.logits, labels, temperature=2.0).mean()
     np.testing.assert_allclose(run(built)[3]["cross_entropy"], expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_soft_labels_are_constants(bench):
+    built = bench("qad", collaboration="soft_label", perturbation="none")
+    batch, inputs = prepared(built)
+    logits = np.float64(built.outputs(batch)[0].logits).reshape(3, -1, 2)
+    soft = np.exp(log_softmax(logits / 4.0))
+    others = [(soft.sum(axis=0) - soft[one]) / 2 for one in range(3)]
+    target = jnp.float32(np.stack([0.5 * x + 0.5 * np.eye(2)[batch["label"]] for x in others]))
+
+    def expected(params):
+        seen, _ = apply_student(built.student, params, inputs, built.qualities)
+        found = jax.nn.log_softmax(seen.logits).reshape(3, -1, 2)
+        return -jnp.sum(target * found) / len(batch["label"])
+
+    def term(params):
+        return built.method.terms(params, inputs)[0]["collaboration"]
+
+    params = built.state.params
+    weight = float(built.state.hyper["collaborative_weight"])
+    for a, b in zip(
+        *map(jax.tree.leaves, (jax.grad(term)(params), jax.grad(expected)(params))), strict=True
+    ):
+        assert np.linalg.norm(a - weight * b) <= 1e-4 * np.linalg.norm(weight * b)
