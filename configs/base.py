@@ -66,6 +66,8 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     # 0: as many as the epochs have
     config.train.steps = 0
     config.train.validations_per_epoch = 10.0
+    # steps between two validations, at least: on few images an epoch is a few steps
+    config.train.validation_interval = 20
     # validations without improvement before training stops; 0: never
     config.train.patience = 10
     config.train.selection = "accuracy"

@@ -94,22 +94,30 @@ def decode_image(encoded: bytes, channels: int = 3) -> np.ndarray:
     flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
     if pixels is None:
-        raise ValueError("a record holds an image that cannot be decoded")
+        raise ValueError("an image cannot be decoded")
     return pixels[..., ::-1].copy() if channels == 3 else pixels[..., None]
 
 
 def decode_record(
     index: int, record: dict[str, Any], qualities: Sequence[str], *, with_mask: bool = False
 ) -> Batch:
-    """Returns one example of a batch: decoded images, int32 ids, its index and a mask of 1."""
+    """Returns one example of a batch: decoded images, int32 ids, its index and a mask of 1.
+
+    Raises:
+      UserError: naming the record whose label or image cannot be used.
+    """
     example: Batch = {name: np.asarray(record[name], np.int32) for name in IDS}
     if example["label"] not in (0, 1):
-        raise ValueError(f"record {index} has label {example['label']}; 0 is real, 1 fake")
+        raise UserError(f"record {index} has label {example['label']}; 0 is real, 1 fake")
     example["index"] = np.asarray(index, np.int32)
     example["mask"] = np.asarray(1, np.float32)
-    example["image"] = {quality: decode_image(record["image"][quality]) for quality in qualities}
-    if with_mask:
-        example["forgery_mask"] = decode_image(record["forgery_mask"], 1)
+    try:
+        images = record["image"]
+        example["image"] = {quality: decode_image(images[quality]) for quality in qualities}
+        if with_mask:
+            example["forgery_mask"] = decode_image(record["forgery_mask"], 1)
+    except ValueError as error:
+        raise UserError(f"record {index}: {error}; prepare the data set again") from error
     return example
 
 

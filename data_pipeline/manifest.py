@@ -81,6 +81,15 @@ def count_records(folder: Path) -> dict[str, Any]:
     return counts
 
 
+def class_counts(dataset: loader.Dataset, split: str) -> dict[int, int]:
+    """Returns the number of a split's records by label: what the manifest says, or else the records."""
+    try:
+        found = (read(dataset.path) or {})["counts"][split]["by_class"]
+        return {label: int(found[name]) for label, name in enumerate(LABELS)}
+    except (checks.UserError, KeyError, TypeError, ValueError):
+        return dict(Counter(loader.read_labels(dataset, split)["label"].tolist()))
+
+
 def write(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest whole or not at all."""
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"

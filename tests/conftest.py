@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,28 +37,50 @@ TINY_COUNTS = {"train": 48, "validation": 16, "test": 20}
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared data set of noise: a fake has a bright square, fainter the worse the quality."""
+    return write_dataset(tmp_path_factory.mktemp("tiny"), tiny_example)
+
+
+@pytest.fixture(scope="session")
+def labelled_dataset(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[Callable[[int], int]], Path]:
+    """The function that writes a tiny data set of other labels, decided by each record's number."""
+
+    def write(label: Callable[[int], int]) -> Path:
+        folder = tmp_path_factory.mktemp("labelled")
+        return write_dataset(
+            folder, lambda number: {**tiny_example(number), "label": label(number)}
+        )
+
+    return write
+
+
+def write_dataset(folder: Path, example: Callable[[int], dict]) -> Path:
+    """Writes a data set of so many records and returns its folder."""
     import tensorflow_datasets as tfds
 
     from data_pipeline.builders import schema
 
-    class Tiny(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
+    # a second data set would be another of that name
+    with tfds.core.registered.skip_registration():
 
-        def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=schema.features(TINY_SIZE))
+        class Tiny(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
 
-        def _split_generators(self, dl_manager):
-            first = np.cumsum([0, *TINY_COUNTS.values()])
-            return {
-                split: self._generate_examples(int(start), count)
-                for (split, count), start in zip(TINY_COUNTS.items(), first[:-1], strict=True)
-            }
+            def _info(self):
+                return tfds.core.DatasetInfo(builder=self, features=schema.features(TINY_SIZE))
 
-        def _generate_examples(self, start, count):
-            for number in range(start, start + count):
-                yield number, tiny_example(number)
+            def _split_generators(self, dl_manager):
+                first = np.cumsum([0, *TINY_COUNTS.values()])
+                return {
+                    split: self._generate_examples(int(start), count)
+                    for (split, count), start in zip(TINY_COUNTS.items(), first[:-1], strict=True)
+                }
 
-    folder = tmp_path_factory.mktemp("tiny")
+            def _generate_examples(self, start, count):
+                for number in range(start, start + count):
+                    yield number, example(number)
+
     builder = Tiny(data_dir=folder, file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_dir)

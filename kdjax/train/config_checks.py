@@ -6,9 +6,11 @@ import jax
 from ml_collections import ConfigDict
 
 import configs
+from data_pipeline import manifest
+from data_pipeline.loader import Dataset
 from kdjax.checks import check_choice, check_non_negative, check_positive
 from kdjax.train.records import Records
-from kdjax.types import QUALITIES
+from kdjax.types import LABELS, QUALITIES
 
 SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
 """Validation metrics by which the best weights can be chosen: higher is better."""
@@ -23,6 +25,22 @@ def check_records(config: ConfigDict, records: Records) -> None:
             raise ValueError(
                 f"teacher.recorded holds maps ({', '.join(maps)}), which do not follow the student's "
                 f"augmentation; set {' and '.join(f'data.{key}=false' for key in moves)}"
+            )
+
+
+def check_classes(dataset: Dataset) -> None:
+    """Raises ValueError unless the training images are real and fake ones, and nothing else."""
+    counts = manifest.class_counts(dataset, "train")
+    strange = sorted(set(counts) - set(range(len(LABELS))))
+    if strange:
+        raise ValueError(
+            f"data.path={dataset.path}: {counts[strange[0]]} training images have the label {strange[0]}; "
+            "0 is real, 1 fake"
+        )
+    for label, name in enumerate(LABELS):
+        if not counts.get(label):
+            raise ValueError(
+                f"data.path={dataset.path} has no {name} training image; prepare one with both classes"
             )
 
 
@@ -51,6 +69,7 @@ def check_lengths(config: ConfigDict) -> None:
         check_positive(key, values[key])
     for key in (
         *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
+        "train.validation_interval",
         *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
         *(
             "optimizer.rotation_learning_rate",

@@ -253,9 +253,11 @@ def round_up(value: int, multiple: int) -> int:
 
 def _validation_steps(plan: Plan) -> Iterator[int]:
     """Yields the steps after which the student is validated: evenly over the epochs, and the last one."""
-    interval = plan.steps_per_epoch / max(plan.config.train.validations_per_epoch, 1e-9)
+    train = plan.config.train
+    wanted = plan.steps_per_epoch / max(train.validations_per_epoch, 1e-9)
+    interval = max(wanted, train.validation_interval, 1.0)
     # float arithmetic on the host; a run of more validations than this would never end
-    count = min(int(plan.total_steps / max(interval, 1.0)), 1_000_000)
+    count = min(int(plan.total_steps / interval), 1_000_000)
     for number in range(1, count + 1):
-        yield min(plan.total_steps, max(1, round(number * max(interval, 1.0))))
+        yield min(plan.total_steps, max(1, round(number * interval)))
     yield plan.total_steps

@@ -103,6 +103,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     if not dataset.sizes.get("validation"):
         raise ValueError(f"{dataset.path} has no validation images; prepare more identities")
+    config_checks.check_classes(dataset)
     for run in config.teacher.runs:
         checkpoint.check_finished(run)
     student = checkpoint.student_network(config, parallel.axis_name(devices))

@@ -195,5 +195,5 @@ def test_labels_are_read_without_images(dataset):
 
 def test_a_label_that_is_neither_real_nor_fake_is_refused(dataset):
     record = dict(dataset.source("train")[0])
-    with pytest.raises(ValueError, match="record 3 has label 2; 0 is real, 1 fake"):
+    with pytest.raises(UserError, match="record 3 has label 2; 0 is real, 1 fake"):
         loader.decode_record(3, {**record, "label": 2}, ("raw",))

@@ -100,6 +100,7 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
         "--config.data.batch_size=8",
         "--config.train.epochs=1",
         "--config.train.validations_per_epoch=1",
+        "--config.train.validation_interval=1",
         "--config.train.devices=1",
     ]
     train = ["train", "--config=supervised:resnet_tiny", "--workdir=teacher", *common]

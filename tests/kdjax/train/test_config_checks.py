@@ -3,7 +3,11 @@
 import pytest
 
 import configs
-from kdjax.train.config_checks import rotation_power
+from data_pipeline import manifest
+from data_pipeline.loader import open_dataset
+from kdjax.checks import UserError
+from kdjax.train.config_checks import check_classes, rotation_power
+from kdjax.train.loop import train
 
 SLOWER = [
     {"optimizer.schedule": "constant"},
@@ -33,3 +37,44 @@ def test_rotations_that_would_not_decay_faster_are_refused(changed):
 def test_without_rotations_any_schedule_will_do(changed):
     rotation_power(configs.load("tokd", {"method.rotation": "none", **changed}))
     rotation_power(configs.load("kd", changed))
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (lambda number: 0, "has no fake training image"),
+        (lambda number: 1, "has no real training image"),
+        (lambda number: number % 3, "16 training images have the label 2; 0 is real, 1 fake"),
+    ],
+    ids=["real", "fake", "three"],
+)
+def test_training_images_of_other_classes_are_refused(labelled_dataset, label, message):
+    path = labelled_dataset(label)
+    with pytest.raises(ValueError, match=rf"data\.path=.*{message}") as caught:
+        check_classes(open_dataset(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_manifest_says_what_classes_there_are(labelled_dataset):
+    path = labelled_dataset(lambda number: number % 2)
+    dataset = open_dataset(path)
+    assert manifest.class_counts(dataset, "train") == {0: 24, 1: 24}
+    counts = {"train": {"by_class": {"real": 48, "fake": 0}}}
+    manifest.write(path, {"format": 1, "counts": counts})
+    with pytest.raises(ValueError, match="has no fake training image"):
+        check_classes(dataset)
+    # one that says nothing, or is not ours, is not asked
+    for text in ("{}", '{"format": 1}', '{"format": 1, "counts": {"train": {"by_class": 3}}}'):
+        (path / "manifest.json").write_text(text)
+        check_classes(dataset)
+
+
+def test_a_wrong_label_that_the_manifest_hides_is_one_line_too(labelled_dataset, tmp_path):
+    path = labelled_dataset(lambda number: number % 3)
+    counts = {"train": {"by_class": {"real": 24, "fake": 24}}}
+    manifest.write(path, {"format": 1, "counts": counts})
+    options = {"data.path": str(path), "data.batch_size": "8", "train.steps": "6"}
+    config = configs.load("supervised:resnet_tiny", {**options, "train.devices": "1"})
+    with pytest.raises(UserError, match=r"record \d+ has label 2; 0 is real, 1 fake") as caught:
+        train(config, tmp_path / "run")
+    assert "\n" not in str(caught.value)

@@ -22,6 +22,7 @@ SETTINGS = {
     "data.batch_size": "8",
     "train.epochs": "2",
     "train.validations_per_epoch": "2",
+    "train.validation_interval": "1",
     "train.devices": "1",
     "train.log_every": "2",
     "optimizer.learning_rate": "5e-3",

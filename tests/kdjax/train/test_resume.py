@@ -16,6 +16,7 @@ SETTINGS = [
     "--config.data.batch_size=8",
     "--config.train.epochs=5",
     "--config.train.validations_per_epoch=3",
+    "--config.train.validation_interval=1",
     "--config.train.devices=1",
     "--config.train.gradient_ratio_every=0",
     "--config.optimizer.learning_rate=5e-3",
@@ -61,14 +62,21 @@ def kill_during(arguments, run, wanted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["supervised:resnet_tiny", "add:resnet_tiny"])
+@pytest.mark.parametrize("config", ["supervised:resnet_tiny", "combine:resnet_tiny"])
 def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(config, tiny_dataset, tmp_path):
     environment = {**os.environ, "XLA_FLAGS": ""}
     more = []
-    if config.startswith("add"):
-        teacher = command("supervised:resnet_tiny", tmp_path / "teacher", tiny_dataset)
+    if config.startswith("combine"):
+        # a bank, rotations, heads and moved weights at once
+        teacher = command("supervised:dual_resnet_tiny", tmp_path / "teacher", tiny_dataset)
         subprocess.run(teacher, check=True, env=environment)
-        more = [f"--config.teacher.runs={tmp_path / 'teacher'}"]
+        more = [
+            f"--config.teacher.runs={tmp_path / 'teacher'}",
+            "--config.method.parts=add,ckd,tokd,qad",
+            "--config.method.tokd.width=8",
+            "--config.method.ckd.bank_reset=never",
+            "--config.student.qualities=raw,c40",
+        ]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command(config, whole, tiny_dataset, *more), check=True, env=environment)
     arguments = command(config, broken, tiny_dataset, *more)
