@@ -163,19 +163,17 @@ def tokd(
                 own = apply_stack(stacks["student"][name], heads[f"student_{name}"], own)
             total = jnp.zeros(())
             for number, target in enumerate(inputs.targets):
-                other = base.tile(target[name], count)
+                other = target[name]
                 if projectors:
                     key = f"teacher{number}_{name}"
                     stack = heads.get(key, inputs.aux.get(key))
                     other = apply_stack(stacks["teacher"][name], stack, other)
-                    metrics[f"teacher_cosine/{name}"] = _mean_cosine(other, axis_name)
+                    metrics[f"teacher_cosine/{key}"] = _mean_cosine(other, inputs)
                     if asks:
-                        head = heads[f"classifier{number}_{name}"]
-                        asked += _ask(other, head, inputs, count)
+                        asked += _ask(other, heads[f"classifier{number}_{name}"], inputs)
                         other = jax.lax.stop_gradient(other)
-                total += losses.masked_mean(
-                    losses.normalized_distance(own, other), mask, inputs.axis_name
-                )
+                each = losses.normalized_distance(own, base.tile(other, count))
+                total += losses.masked_mean(each, mask, inputs.axis_name)
             metrics[name] = total / len(inputs.targets)
             terms[name] = inputs.hyper[f"{name}_weight"] * metrics[name]
         if asks:
@@ -217,18 +215,19 @@ def _rotation_size(shape: tuple[int, ...], rotation: str, wanted: int) -> int:
     return wanted or min(present, LARGEST)
 
 
-def _mean_cosine(maps: Array, axis_name: str | None) -> Array:
-    """Returns the mean cosine between different examples' maps, by which a collapse is seen."""
+def _mean_cosine(maps: Array, inputs: Inputs) -> Array:
+    """Returns the mean cosine between different images' maps, by which a collapse is seen."""
     unit = losses.unit_vectors(jax.lax.stop_gradient(maps).reshape(maps.shape[0], -1))
-    size = jnp.asarray(unit.shape[0], unit.dtype)
-    total, squares = jnp.sum(unit, axis=0), jnp.sum(unit**2)
-    if axis_name is not None:
-        total, squares, size = jax.lax.psum((total, squares, size), axis_name)
+    counts = (inputs.batch["mask"] > 0).astype(unit.dtype)
+    unit = jnp.where(counts[:, None] > 0, unit, 0.0)
+    total, squares, size = jnp.sum(unit, axis=0), jnp.sum(unit**2), jnp.sum(counts)
+    if inputs.axis_name is not None:
+        total, squares, size = jax.lax.psum((total, squares, size), inputs.axis_name)
     return (jnp.sum(total**2) - squares) / jnp.maximum(size * (size - 1), 1.0)
 
 
-def _ask(maps: Array, head: Array, inputs: Inputs, count: int) -> Array:
+def _ask(maps: Array, head: Array, inputs: Inputs) -> Array:
     """Returns the cross-entropy of a linear classifier on pooled maps."""
     logits = jnp.matmul(jnp.mean(maps, axis=(1, 2)), head, precision="highest")
-    labels, mask = (base.tile(inputs.batch[name], count) for name in ("label", "mask"))
-    return losses.masked_mean(losses.cross_entropy(logits, labels), mask, inputs.axis_name)
+    each = losses.cross_entropy(logits, inputs.batch["label"])
+    return losses.masked_mean(each, inputs.batch["mask"], inputs.axis_name)

@@ -106,18 +106,21 @@ def check_qualities(config: ConfigDict) -> None:
         )
 
 
-def rotation_power(config: ConfigDict) -> float:
+def rotation_power(config: ConfigDict, *, decay_steps: int, total_steps: int) -> float:
     """Returns the power of the rotations' schedule; ValueError when that would not decay faster."""
     block = config.method.to_dict()
     parts = block.get("parts", (block["name"],))
     rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
     power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
     factor = config.optimizer.decay_factor
-    decays = schedule != "constant" and (schedule != "step" or 0 < factor < 1)
+    shown, decays = schedule, schedule != "constant"
+    if schedule == "step":
+        decays = factor < 1 and decay_steps < total_steps
+        shown = f"step (times {factor} every {decay_steps} steps of {total_steps})"
     if rotates and (power <= 1 or not decays):
-        shown = f"{schedule} (decay_factor={factor})" if schedule == "step" else schedule
         raise ValueError(
             f"optimizer.rotation_power={power} with optimizer.schedule={shown}: the rotations' learning "
-            "rate must decay faster than the student's; give a power above 1 and a schedule that decays"
+            "rate must decay faster than the student's; give a power above 1 and a schedule that decays "
+            "within the run, by optimizer.decay_epochs or optimizer.schedule=one_cycle"
         )
     return power

@@ -41,7 +41,7 @@ def make_schedule(
       total_steps: length of the run in steps.
       warmup_fraction: share of the steps before the peak, in [0, 1).
       decay_steps: steps between two decays, for `step`.
-      decay_factor: factor of each decay, for `step`.
+      decay_factor: factor of each decay in (0, 1], for `step`.
 
     Raises:
       ValueError: for an unknown name or a number out of range.
@@ -61,7 +61,9 @@ def make_schedule(
             0.0 if warmup else 1.0, 1.0, warmup, max(total_steps, warmup + 1)
         )
     if name == "step":
-        check_positive("optimizer.decay_steps", decay_steps)
+        check_positive("optimizer.decay_epochs", decay_steps)
+        if not 0 < decay_factor <= 1:
+            raise ValueError(f"optimizer.decay_factor={decay_factor} must be in (0, 1]")
         return optax.schedules.exponential_decay(1.0, decay_steps, decay_factor, staircase=True)
     return optax.schedules.constant_schedule(1.0)
 

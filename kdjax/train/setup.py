@@ -172,11 +172,12 @@ def make_parts(
 ) -> StepParts:
     """Returns optimiser, schedule and augmentation of a configuration with the method."""
     options = config.optimizer
+    decay_steps = max(1, round(options.decay_epochs * per_epoch))
     schedule = optim.make_schedule(
         options.schedule,
         total_steps=total_steps,
         warmup_fraction=options.warmup_fraction,
-        decay_steps=max(1, round(options.decay_epochs * per_epoch)),
+        decay_steps=decay_steps,
         decay_factor=options.decay_factor,
     )
     optimizer = optim.make_optimizer(
@@ -201,7 +202,9 @@ def make_parts(
         steps_per_epoch=per_epoch,
         warmup_steps=round(config.train.head_epochs * per_epoch),
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
-        rotation_power=config_checks.rotation_power(config),
+        rotation_power=config_checks.rotation_power(
+            config, decay_steps=decay_steps, total_steps=total_steps
+        ),
     )
 
 

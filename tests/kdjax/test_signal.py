@@ -72,6 +72,17 @@ def test_an_edge_on_the_line_is_kept_and_rows_are_u():
     np.testing.assert_allclose(left[0, :, :, 0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(100, 100), (200, 200), (100, 300)])
+def test_rounding_does_not_decide_what_lies_on_the_edge(height, width, traced):
+    u, v = np.arange(height)[:, None], np.arange(width)[None]
+    kept = 100 * (u * width + v * height) >= 33 * height * width
+    image = signal.idct2(jnp.ones((1, height, width, 1)))
+    rho = jnp.float32(0.33) if traced else 0.33
+    spectrum = signal.dct2(signal.high_pass(image, rho=rho))[0, :, :, 0]
+    np.testing.assert_array_equal(spectrum > 0.5, kept)
+
+
 def test_a_constant_image_has_no_high_frequencies():
     np.testing.assert_allclose(signal.high_pass(jnp.full((1, 9, 7, 3), 0.7)), 0.0, atol=1e-6)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ import pytest
 
 from configs.sweeps import tokd_table6
 from kdjax import transforms
+from kdjax.methods.projectors import Stack, apply_stack
+from kdjax.methods.tokd import PLANS
 from kdjax.train.step import method_inputs, prepare_batch
 
 ROWS = [
@@ -199,6 +202,25 @@ def test_the_teachers_projectors_do_not_learn_from_the_distillation(bench, kind)
         for leaf in jax.tree.leaves(found[name]):
             np.testing.assert_array_equal(leaf, 0)
         assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(heads[name])) > 0
+
+
+@pytest.mark.slow
+def test_a_collapse_is_seen_by_each_teachers_cosine(bench):
+    built = bench("tokd", teacher_count=2, qualities=("raw", "c40"))
+    kept = np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)
+    batch = {**prepare_batch(built.parts, 0, built.batch(0)), "mask": kept}
+    targets = built.method.targets(built.teachers, batch)
+    inputs = method_inputs(built.parts, built.state, targets, batch, None)
+    metrics = jax.jit(built.method.grads)(built.state.params, *inputs)[3]
+    heads = built.state.params["heads"]["tokd"]
+    for number, name in itertools.product(range(2), ("rgb", "frequency")):
+        key = f"teacher{number}_{name}"
+        layers, activated = PLANS[f"teacher_{name}"]
+        maps = apply_stack(Stack(layers, activated, 8), heads[key], targets["tokd"][number][name])
+        rows = np.float64(maps).reshape(8, -1)[kept > 0]
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        cosines = (rows @ rows.T)[~np.eye(6, dtype=bool)]
+        np.testing.assert_allclose(metrics[f"teacher_cosine/{key}"], cosines.mean(), rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -13,13 +13,16 @@ SLOWER = [
     {"optimizer.schedule": "constant"},
     {"optimizer.rotation_power": "1"},
     {"optimizer.schedule": "step", "optimizer.decay_factor": "1"},
-    {"optimizer.schedule": "step", "optimizer.decay_factor": "0"},
 ]
 
 
-@pytest.mark.parametrize("changed", [{}, {"optimizer.schedule": "step"}])
+def power(config, *, decay_steps=5, total_steps=15):
+    return rotation_power(config, decay_steps=decay_steps, total_steps=total_steps)
+
+
+@pytest.mark.parametrize("changed", [{}, {"optimizer.schedule": "one_cycle"}])
 def test_rotations_have_the_power_of_the_configuration(changed):
-    assert rotation_power(configs.load("tokd:resnet_tiny", changed)) == 2
+    assert power(configs.load("tokd:resnet_tiny", changed)) == 2
 
 
 @pytest.mark.parametrize("changed", SLOWER)
@@ -29,14 +32,23 @@ def test_rotations_that_would_not_decay_faster_are_refused(changed):
         with pytest.raises(
             ValueError, match=r"optimizer\.rotation_power=.* decay faster"
         ) as caught:
-            rotation_power(config)
+            power(config)
         assert "\n" not in str(caught.value)
+
+
+def test_a_decay_beyond_the_run_is_none():
+    config = configs.load("tokd")
+    assert power(config, decay_steps=14) == 2
+    with pytest.raises(ValueError, match=r"every 15 steps of 15.*optimizer\.decay_epochs"):
+        power(config, decay_steps=15)
+    # one cycle falls to its end, whatever its length
+    assert power(configs.load("tokd", {"optimizer.schedule": "one_cycle"}), decay_steps=15) == 2
 
 
 @pytest.mark.parametrize("changed", SLOWER)
 def test_without_rotations_any_schedule_will_do(changed):
-    rotation_power(configs.load("tokd", {"method.rotation": "none", **changed}))
-    rotation_power(configs.load("kd", changed))
+    power(configs.load("tokd", {"method.rotation": "none", **changed}))
+    power(configs.load("kd", changed))
 
 
 @pytest.mark.parametrize(

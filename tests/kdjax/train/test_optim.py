@@ -82,6 +82,15 @@ def test_schedules_stay_in_range_however_short_the_run(name, total):
     ("call", "message"),
     [
         (lambda: optim.make_schedule("cycle", total_steps=3, **SCHEDULE), "optimizer.schedule"),
+        *(
+            (
+                lambda factor=factor: optim.make_schedule(
+                    "step", total_steps=3, **{**SCHEDULE, "decay_factor": factor}
+                ),
+                r"optimizer.decay_factor=.* must be in \(0, 1\]",
+            )
+            for factor in (0.0, 1.5)
+        ),
         (lambda: optim.make_optimizer("adan", **DEFAULTS), "optimizer.name"),
         (
             lambda: optim.make_optimizer("adam", **{**DEFAULTS, "weight_decay": -1}),
