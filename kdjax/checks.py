@@ -10,8 +10,19 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns a hint that names the closest of `known`, or lists them all when none is close."""
+    """Returns a hint that names the closest of `known`, or lists them all when none is close.
+
+    Of a dotted name the last part counts: first among its neighbours, then anywhere.
+    """
     names = sorted(known)
+    block, _, leaf = name.rpartition(".")
+    neighbours = {full.rpartition(".")[2]: full for full in names if full.startswith(f"{block}.")}
+    if block and neighbours:
+        everywhere = {full.rpartition(".")[2]: full for full in names}
+        for places, cutoff in ((neighbours, 0.6), (everywhere, 0.9)):
+            if close := difflib.get_close_matches(leaf, places, n=1, cutoff=cutoff):
+                return f"did you mean {places[close[0]]!r}?"
+        return f"known: {', '.join(neighbours.values())}"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 

@@ -7,6 +7,12 @@ A row that names another configuration without a network takes the network of `-
 row, so that all train alike; the command line changes them.
 """
 
+ALONE: dict[str, tuple[str, ...]] = {"teacher.runs": (), "teacher.recorded": ()}
+"""Overrides of a row that learns from no teacher."""
+
+FEW: dict[str, float] = {"train.steps": 2000, "train.patience": 0}
+"""Overrides of a row on few images, where an epoch is a few steps: as long for all, to the end."""
+
 NAMES = (
     *("ckd_table1", "ckd_table3", "ckd_figure4"),
     *("add_table1", "add_table2", "add_table3"),

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import ALONE
+
 METHODS: tuple[dict[str, Any], ...] = (
-    {"config": "supervised", "teacher.runs": ()},
+    {"config": "supervised", **ALONE},
     {"config": "baselines", "method.loss": "fitnet"},
     {"config": "baselines", "method.loss": "attention"},
     {"config": "baselines", "method.loss": "nonlocal"},

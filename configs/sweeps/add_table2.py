@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import ALONE
+
 
 def sweep() -> Iterator[dict[str, Any]]:
     """Yields the table's rows."""
-    yield {"config": "supervised", "teacher.runs": ()}
+    yield {"config": "supervised", **ALONE}
     yield {"config": "add", "method.view_weight": 0.0}
     yield {"config": "add", "method.frequency_weight": 0.0, "method.view_eta": 0.0}
     yield {"config": "add", "method.frequency_weight": 0.0}

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import ALONE
+
 NETWORKS = ("resnet18", "resnet34")
 
 
@@ -11,5 +13,5 @@ def sweep() -> Iterator[dict[str, Any]]:
     for network in NETWORKS:
         for quality in ("c23", "c40"):
             row = {"student.qualities": (quality,)}
-            yield {"config": f"supervised:{network}", **row, "teacher.runs": ()}
+            yield {"config": f"supervised:{network}", **row, **ALONE}
             yield {"config": f"add:{network}", **row, "method.adapter": "conv1x1"}

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import FEW
+
 
 def sweep() -> Iterator[dict[str, Any]]:
     """Yields one run for each volume and number of negatives."""
     for subset in (1000, 100):
-        for negatives in (4, 8, 16, 32, 64):
-            yield {"config": "ckd", "data.subset": subset, "method.negatives": negatives}
+        for negatives in (4, 8, 16, 32, 64, 128):
+            row = {"config": "ckd", "data.subset": subset, "method.negatives": negatives}
+            yield {**row, **FEW}

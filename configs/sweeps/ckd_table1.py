@@ -6,10 +6,12 @@ The table's datasets are the `data.path`, its columns the networks of `--config`
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import ALONE, FEW
+
 SETTINGS = {"data.batch_size": 24}
 
 METHODS: dict[str, dict[str, Any]] = {
-    "supervised": {"teacher.runs": ()},
+    "supervised": ALONE,
     "kd": {},
     "baselines": {"method.loss": "rkd"},
     "ckd": {},
@@ -21,6 +23,7 @@ def sweep() -> Iterator[dict[str, Any]]:
     for subset in (0, 1000, 100, 10):
         for method, own in METHODS.items():
             row: dict[str, Any] = {"config": method, "data.subset": subset}
+            row |= FEW if subset else {}
             if subset == 10:
                 row["data.batch_size"] = 10
                 row |= {"method.negatives": 10} if method == "ckd" else {}

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import FEW
+
 
 def sweep() -> Iterator[dict[str, Any]]:
     """Yields the two volumes of the table."""
     for subset in (1000, 100):
-        yield {"config": "ckd", "data.subset": subset}
+        yield {"config": "ckd", "data.subset": subset, **FEW}

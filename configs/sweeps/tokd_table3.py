@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import ALONE
+
 SETTINGS = {
     "data.batch_size": 64,
     "optimizer.learning_rate": 1e-4,
@@ -15,7 +17,7 @@ LOSSES = ("attention", "pkt", "vid", "similarity", "fitnet")
 
 def sweep() -> Iterator[dict[str, Any]]:
     """Yields the student alone, TOKD from one branch and from both, then each other loss likewise."""
-    yield {"config": "supervised", "teacher.runs": ()}
+    yield {"config": "supervised", **ALONE}
     yield {"config": "tokd", "method.frequency_weight": 0.0, "method.rotation": "none"}
     yield {"config": "tokd"}
     for loss in LOSSES:

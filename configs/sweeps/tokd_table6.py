@@ -6,6 +6,8 @@ Without projectors the student's last map must be as wide as the teacher's.
 from collections.abc import Iterator
 from typing import Any
 
+from configs.sweeps import ALONE
+
 SETTINGS = {
     "data.batch_size": 64,
     "optimizer.learning_rate": 1e-4,
@@ -24,6 +26,6 @@ ROWS: tuple[dict[str, Any], ...] = (
 
 def sweep() -> Iterator[dict[str, Any]]:
     """Yields the table's rows; the first is the student alone."""
-    yield {"config": "supervised", "teacher.runs": ()}
+    yield {"config": "supervised", **ALONE}
     for row in ROWS:
         yield {"config": "tokd", **row}

@@ -1,7 +1,8 @@
 """Methods: which features meet which losses."""
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -87,10 +88,7 @@ def create(
     if name not in names():
         raise ValueError(f"unknown method {name!r}; {nearest(name, names())}")
     known = defaults(name)
-    for key in options:
-        if key not in known:
-            raise ValueError(f"unknown option method.{key} of {name}; {nearest(key, known)}")
-    options = {**known, **options}
+    options = _complete(options, known, name)
     facts: dict[str, Any] = {
         "qualities": tuple(qualities),
         "teacher_quality": teacher_quality,
@@ -106,6 +104,8 @@ def create(
             raise ValueError("method.parts must name one or more different methods, as qad,add")
         for part in names_of_parts:
             check_choice("method.parts", part, tuple(_parts()))
+        options |= {part: _complete(options[part], known[part], part) for part in _parts()}
+        _check_unused(names_of_parts, options, known)
         chosen = {part: options[part] for part in names_of_parts}
         if all(_needs_none(part, own) for part, own in chosen.items()):
             base.check_no_teachers(f"combine with method.parts={','.join(chosen)}", teachers)
@@ -126,6 +126,14 @@ def create(
     )
 
 
+def _complete(options: Mapping[str, Any], known: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns the options with all others at their default; ValueError for one that is not known."""
+    for key in options:
+        if key not in known:
+            raise ValueError(f"unknown option method.{key} of {name}; {nearest(key, known)}")
+    return {**known, **options}
+
+
 def _build(
     name: str,
     student: Network,
@@ -138,9 +146,41 @@ def _build(
     factory = _parts()[name]
     wanted = inspect.signature(factory).parameters
     facts = {key: value for key, value in facts.items() if key in wanted}
+    if alone:
+        return factory(student, teachers, **facts, **options)
     # the others of a combination have the teachers
-    taught = alone or not _needs_none(name, options)
-    return factory(student, teachers if taught else (), **facts, **options)
+    taught = () if _needs_none(name, options) else teachers
+    build = _naming(name, options, factory)
+    part = build(student, taught, **facts, **options)
+    return part._replace(init=_naming(name, options, part.init))
+
+
+def _naming(part: str, options: Mapping[str, Any], function: Callable[..., Any]) -> Any:
+    """Returns the function with `method.KEY` in its errors as a combination calls it, `method.PART.KEY`."""
+
+    def full(found: re.Match[str]) -> str:
+        return f"method.{part}.{found[1]}" if found[1] in options else found[0]
+
+    def named(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return function(*arguments, **keywords)
+        except ValueError as error:
+            raise ValueError(re.sub(r"\bmethod\.(\w+)", full, str(error))) from error
+
+    return named
+
+
+def _check_unused(
+    parts: Sequence[str], options: Mapping[str, Any], known: Mapping[str, Any]
+) -> None:
+    """Raises ValueError when something is set of a part that the combination does not have."""
+    for part in set(_parts()) - set(parts):
+        for key, value in options[part].items():
+            if value != known[part][key]:
+                raise ValueError(
+                    f"method.{part}.{key}={value} is set, but method.parts={','.join(parts)} "
+                    f"does not name {part}"
+                )
 
 
 def _needs_none(name: str, options: dict[str, Any]) -> bool:

@@ -129,11 +129,14 @@ def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
                 f"the data set at {config.data.path} is not the one that {run} was begun with; "
                 "give another --workdir, or prepare the data set as it was"
             )
-        if found.get("teachers") != inputs["teachers"]:
-            raise UserError(
-                f"the weights of {', '.join(config.teacher.runs)} are not those that {run} was "
-                "begun with; give another --workdir"
-            )
+        teachers = (*config.teacher.runs, *config.teacher.recorded)
+        for name, old, new in zip(
+            teachers, found.get("teachers", ()), inputs["teachers"], strict=False
+        ):
+            if old != new:
+                raise UserError(
+                    f"the teacher {name} is not what {run} was begun with; give another --workdir"
+                )
         return
     write_json(run / "inputs.json", dict(inputs))
     write_json(run / "config.json", configs.to_json(config))

@@ -16,10 +16,11 @@ from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
 from kdjax.train import checkpoint, parallel
+from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.predict import compile_predict
-from kdjax.train.setup import Plan, blank_batch, initial_state, make_plan
+from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_gradient_norms, make_train_step
 

@@ -100,6 +100,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {name: np.asarray(array) for name, array in found.items()}
     except UNREADABLE as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        if "pickle" in reason:
+            # NumPy's advice would have whatever the file holds be executed
+            reason = "it holds something else than arrays of numbers"
         raise UserError(f"teacher.recorded: {path} cannot be read: {reason}") from error
     raise UserError(f"teacher.recorded: {path} must be a .npz or .safetensors file")
 

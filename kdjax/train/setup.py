@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipeline import augment
-from data_pipeline.loader import IDS, Dataset, open_dataset, read_labels, steps_per_epoch
+from data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
 from data_pipeline.subsets import choose_subset
 from kdjax import methods
 from kdjax.checks import UserError
@@ -15,9 +15,8 @@ from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
-from kdjax.train.state import TrainState, create_state
 from kdjax.train.step import StepParts
-from kdjax.types import Batch, PyTree
+from kdjax.types import PyTree
 
 
 class Plan(NamedTuple):
@@ -105,7 +104,10 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         raise ValueError(f"{dataset.path} has no validation images; prepare more identities")
     config_checks.check_classes(dataset)
     for run in config.teacher.runs:
-        checkpoint.check_finished(run)
+        try:
+            checkpoint.check_finished(run)
+        except UserError as error:
+            raise UserError(f"teacher.runs: {error}") from error
     student = checkpoint.student_network(config, parallel.axis_name(devices))
     loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
     records = read_records(config.teacher.recorded, len(loaded))
@@ -206,37 +208,3 @@ def make_parts(
             config, decay_steps=decay_steps, total_steps=total_steps
         ),
     )
-
-
-def blank_batch(plan: Plan) -> Batch:
-    """Returns zeros where the data have a training batch: the same names, shapes and dtypes."""
-    count, side = plan.config.data.batch_size, plan.dataset.image_size
-    chosen = np.zeros(1, np.int32) if plan.indices is None else plan.indices
-    return {
-        **{name: np.zeros(count, np.int32) for name in IDS},
-        "index": np.resize(chosen, count).astype(np.int32),
-        "mask": np.ones(count, np.float32),
-        "image": {
-            quality: np.zeros((count, side, side, 3), np.uint8) for quality in plan.qualities
-        },
-    }
-
-
-def initial_state(plan: Plan) -> TrainState:
-    """Returns the state before the first step, from the student's seed."""
-    shape = (2, plan.image_size, plan.image_size, 3)
-    example: Batch = {
-        "image": {quality: np.zeros(shape, np.float32) for quality in plan.qualities},
-        "label": np.array([0, 1], np.int32),
-        "mask": np.ones(2, np.float32),
-    }
-    rng = jax.random.key(plan.config.seed.student)
-    options = plan.config.optimizer
-    hyper = {
-        "learning_rate": options.learning_rate,
-        "rotation_learning_rate": options.rotation_learning_rate,
-    }
-    try:
-        return create_state(rng, plan.student, plan.method, plan.parts.optimizer, example, hyper)
-    except ValueError as error:
-        raise UserError(str(error)) from error

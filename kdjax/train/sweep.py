@@ -4,9 +4,12 @@ import csv
 import importlib
 import io
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
 
 import configs
 from configs import sweeps
@@ -14,6 +17,7 @@ from kdjax.checks import UserError, nearest
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.files import write_text
 from kdjax.train.evaluation import evaluate_run
+from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
 
 
@@ -59,7 +63,11 @@ def _is_row(row: Any) -> bool:
 
 def run_name(number: int, overrides: Mapping[str, Any]) -> str:
     """Returns the folder name of a sweep's run: its number and its settings, safe as a file name."""
-    text = ",".join(f"{key}={value}" for key, value in overrides.items())
+    shown = {
+        key: "+".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for key, value in overrides.items()
+    }
+    text = ",".join(f"{key}={value}" for key, value in shown.items() if value != "")
     return f"{number:03d}-{re.sub(r'[^A-Za-z0-9=.,_-]+', '_', text)[:100]}".rstrip("-.")
 
 
@@ -83,9 +91,11 @@ def sweep(
 
     Returns:
       Each run's folder with its evaluation, None for a run that failed (its reason is in the table).
+      What cannot be built is found, and said, before the first run starts.
 
     Raises:
-      UserError: for an unknown key or a wrong value in any row, before the first run starts.
+      UserError: for an unknown key or a wrong value in any row, or when no row can be built; before the
+        first run starts.
     """
     planned = []
     network = spec.partition(":")[2]
@@ -96,19 +106,40 @@ def sweep(
         for key, value in own.items():
             configs.override(config, key, value)
         planned.append((folder / run_name(number, row), row, config))
+    hopeless = _hopeless({run: config for run, _, config in planned})
     results: list[tuple[Path, Evaluation | None]] = []
     table = []
     for run, row, config in planned:
-        evaluation, problem = None, ""
+        evaluation, problem = None, hopeless.get(run, "")
         try:
-            train(config, run)
-            evaluation = evaluate_run(run, split=split)
+            if not problem:
+                train(config, run)
+                evaluation = evaluate_run(run, split=split)
         except UserError as error:
             problem = str(error)
         results.append((run, evaluation))
         table.append({"run": run.name, **row, **_flat(evaluation), "problem": problem})
         write_text(folder / "results.csv", to_csv(table))
     return results
+
+
+def _hopeless(configurations: Mapping[Path, ConfigDict]) -> dict[Path, str]:
+    """Returns why some runs cannot be built, and says so; UserError when that is none of them.
+
+    A run that has begun was built once and is not asked again.
+    """
+    problems = {}
+    for run, config in configurations.items():
+        try:
+            if not (run / "config.json").exists():
+                check_plan(config)
+        except UserError as error:
+            problems[run] = str(error)
+    if len(problems) == len(configurations):
+        raise UserError(next(iter(problems.values())))
+    for run, problem in problems.items():
+        print(f"{run.name} cannot be built and is left out: {problem}", file=sys.stderr)
+    return problems
 
 
 def _flat(evaluation: Evaluation | None) -> dict[str, Any]:

@@ -46,6 +46,9 @@ def test_override_takes_the_type_of_the_default(key, text, expected):
     ("key", "text", "message"),
     [
         ("optimizer.learning_rat", "1", "did you mean 'optimizer.learning_rate'"),
+        ("train.learning_rate", "1", "did you mean 'optimizer.learning_rate'"),
+        # nothing is like it: its neighbours, and not what begins alike
+        ("seed.tau", "1", "known: seed.data, seed.student"),
         ("data.batch_size", "1.5", "must be of type int"),
         ("data.batch_size", "many", "must be of type int"),
         ("data.batch_size", "True", "must be of type int"),

@@ -154,6 +154,27 @@ def test_workdir_that_cannot_be_made_is_one_line(tiny_dataset, tmp_path, capsys)
     assert "cannot write" in line
 
 
+def test_sweep_leaves_out_at_once_what_cannot_be_built(tiny_dataset, tmp_path, capsys):
+    program = tmp_path / "rows.py"
+    rows = "def sweep():\n    yield {}\n    yield {'student.qualities': ()}\n"
+    program.write_text(rows)
+    command = [
+        *("sweep", str(program), "--config=supervised:resnet_tiny"),
+        *(f"--config.data.path={tiny_dataset}", "--config.data.batch_size=8"),
+        *("--config.train.steps=1", "--config.train.devices=1"),
+    ]
+    assert cli.main([*command, f"--workdir={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr().err
+    refused = "001 cannot be built and is left out: student.qualities is empty"
+    assert said.index(refused) < said.index("step 1: validation")
+    table = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert "student.qualities is empty" in table[2]
+    program.write_text(rows.replace("{}", "{'data.batch_size': 1000}"))
+    line = fails(capsys, *command, f"--workdir={tmp_path / 'none'}")
+    assert "data.batch_size=1000" in line
+    assert not (tmp_path / "none").exists()
+
+
 def test_sweep_checks_every_row_before_the_first_run(tiny_dataset, tmp_path, capsys):
     program = tmp_path / "rows.py"
     program.write_text("def sweep():\n    yield {}\n    yield {'seed.students': 1}\n")

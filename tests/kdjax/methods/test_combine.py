@@ -56,11 +56,23 @@ def test_rotations_and_perturbation_go_together(bench):
         ({"parts": ("kd", "ad")}, r"method\.parts"),
         ({"parts": ("qad",)}, "method.parts=qad learns from no teacher"),
         ({"parts": ("tokd",), "dual": False}, "dual-branch"),
+        (
+            {"parts": ("kd",), "ckd": {"width": 3}},
+            r"method\.ckd\.width=3 is set, but method\.parts=kd",
+        ),
+        ({"parts": ("ckd",), "ckd": {"widht": 3}}, "did you mean 'width'"),
+        ({"parts": ("ckd",), "ckd": {"width": 0}}, r"method\.ckd\.width=0"),
+        # found when the heads are made
+        (
+            {"parts": ("tokd",), "dual": True, "tokd": {"rotation_size": 99}},
+            r"method\.tokd\.rotation_size=99 .* method\.tokd\.rotation=channel",
+        ),
     ],
 )
 def test_wrong_parts_are_refused_in_one_line(bench, options, message):
     with pytest.raises(ValueError, match=message) as caught:
-        bench("combine", **options)
+        # options of parts are dicts, which no cache takes
+        bench.__wrapped__("combine", **options)
     assert "\n" not in str(caught.value)
 
 

@@ -10,9 +10,10 @@ from safetensors.numpy import save_file
 
 import configs
 from kdjax.checks import UserError
+from kdjax.train.initial import initial_state
 from kdjax.train.loop import train
 from kdjax.train.records import read_records
-from kdjax.train.setup import initial_state, make_plan
+from kdjax.train.setup import make_plan
 
 
 def table(count=5, **changed):
@@ -90,6 +91,13 @@ def test_what_is_no_table_is_refused(tmp_path):
     )
     with zipfile.ZipFile(bomb, "w") as archive:
         archive.writestr("index.npy", huge.getvalue())
+    plain, objects = tmp_path / "plain.npz", tmp_path / "objects.npz"
+    plain.write_text("index,logits")
+    np.savez(objects, index=np.array([{}]))
+    for path in (plain, objects):
+        with pytest.raises(UserError, match="something else than arrays of numbers") as caught:
+            read_records([str(path)], 0)
+        assert "pickle" not in str(caught.value)
     for path in (array, text, bomb):
         with pytest.raises(UserError, match=rf"teacher\.recorded: \S+{path.name}") as caught:
             read_records([str(path)], 0)

@@ -1,0 +1,60 @@
+"""Where a run starts: its first state, and whether there can be one."""
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipeline.loader import IDS
+from kdjax.checks import UserError
+from kdjax.train.setup import Plan, make_plan
+from kdjax.train.state import TrainState, create_state
+from kdjax.types import Batch
+
+
+def blank_batch(plan: Plan) -> Batch:
+    """Returns zeros where the data have a training batch: the same names, shapes and dtypes."""
+    count, side = plan.config.data.batch_size, plan.dataset.image_size
+    chosen = np.zeros(1, np.int32) if plan.indices is None else plan.indices
+    return {
+        **{name: np.zeros(count, np.int32) for name in IDS},
+        "index": np.resize(chosen, count).astype(np.int32),
+        "mask": np.ones(count, np.float32),
+        "image": {
+            quality: np.zeros((count, side, side, 3), np.uint8) for quality in plan.qualities
+        },
+    }
+
+
+def check_plan(config: ConfigDict) -> None:
+    """Raises UserError when the method or its heads cannot be built; computes and writes nothing."""
+    plan = make_plan(config)
+    try:
+        jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def initial_state(plan: Plan) -> TrainState:
+    """Returns the state before the first step, from the student's seed."""
+    rng = jax.random.key(plan.config.seed.student)
+    options = plan.config.optimizer
+    hyper = {
+        "learning_rate": options.learning_rate,
+        "rotation_learning_rate": options.rotation_learning_rate,
+    }
+    try:
+        return create_state(
+            rng, plan.student, plan.method, plan.parts.optimizer, _example(plan), hyper
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _example(plan: Plan) -> Batch:
+    """Returns two images in every quality, for what only asks for shapes."""
+    shape = (2, plan.image_size, plan.image_size, 3)
+    return {
+        "image": {quality: np.zeros(shape, np.float32) for quality in plan.qualities},
+        "label": np.array([0, 1], np.int32),
+        "mask": np.ones(2, np.float32),
+    }
