@@ -60,7 +60,7 @@ def test_rotations_and_perturbation_go_together(bench):
             {"parts": ("kd",), "ckd": {"width": 3}},
             r"method\.ckd\.width=3 is set, but method\.parts=kd",
         ),
-        ({"parts": ("ckd",), "ckd": {"widht": 3}}, "did you mean 'width'"),
+        ({"parts": ("ckd",), "ckd": {"wide": 3}}, "did you mean 'width'"),
         ({"parts": ("ckd",), "ckd": {"width": 0}}, r"method\.ckd\.width=0"),
         # found when the heads are made
         (
