@@ -106,8 +106,13 @@ def check_qualities(config: ConfigDict) -> None:
         )
 
 
-def rotation_power(config: ConfigDict, *, decay_steps: int, total_steps: int) -> float:
-    """Returns the power of the rotations' schedule; ValueError when that would not decay faster."""
+def rotation_power(
+    config: ConfigDict, *, decay_steps: int, total_steps: int, steps_per_epoch: int
+) -> float:
+    """Returns the power of the rotations' schedule; ValueError when that would not decay faster.
+
+    A run of an epoch or less is a trial, in which nothing has to decay.
+    """
     block = config.method.to_dict()
     parts = block.get("parts", (block["name"],))
     rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
@@ -115,7 +120,7 @@ def rotation_power(config: ConfigDict, *, decay_steps: int, total_steps: int) ->
     factor = config.optimizer.decay_factor
     shown, decays = schedule, schedule != "constant"
     if schedule == "step":
-        decays = factor < 1 and decay_steps < total_steps
+        decays = factor < 1 and (decay_steps < total_steps or total_steps <= steps_per_epoch)
         shown = f"step (times {factor} every {decay_steps} steps of {total_steps})"
     if rotates and (power <= 1 or not decays):
         raise ValueError(

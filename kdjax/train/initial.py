@@ -48,6 +48,9 @@ def initial_state(plan: Plan) -> TrainState:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    except NotImplementedError as error:
+        # more parameters than a random draw has places for
+        raise UserError(f"the networks are too large (student.width): {error}") from error
 
 
 def _example(plan: Plan) -> Batch:

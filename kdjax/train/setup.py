@@ -205,6 +205,9 @@ def make_parts(
         warmup_steps=round(config.train.head_epochs * per_epoch),
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
         rotation_power=config_checks.rotation_power(
-            config, decay_steps=decay_steps, total_steps=total_steps
+            config,
+            decay_steps=decay_steps,
+            total_steps=total_steps,
+            steps_per_epoch=per_epoch,
         ),
     )

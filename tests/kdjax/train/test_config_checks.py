@@ -17,7 +17,9 @@ SLOWER = [
 
 
 def power(config, *, decay_steps=5, total_steps=15):
-    return rotation_power(config, decay_steps=decay_steps, total_steps=total_steps)
+    return rotation_power(
+        config, decay_steps=decay_steps, total_steps=total_steps, steps_per_epoch=3
+    )
 
 
 @pytest.mark.parametrize("changed", [{}, {"optimizer.schedule": "one_cycle"}])
@@ -41,6 +43,8 @@ def test_a_decay_beyond_the_run_is_none():
     assert power(config, decay_steps=14) == 2
     with pytest.raises(ValueError, match=r"every 15 steps of 15.*optimizer\.decay_epochs"):
         power(config, decay_steps=15)
+    # a trial
+    assert power(config, decay_steps=15, total_steps=3) == 2
     # one cycle falls to its end, whatever its length
     assert power(configs.load("tokd", {"optimizer.schedule": "one_cycle"}), decay_steps=15) == 2
 
