@@ -92,6 +92,27 @@ def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench, options):
     )
 
 
+def test_rkd_weighs_distances_and_angles_as_its_authors_do(bench):
+    built = build(bench, "rkd")
+    prepared = prepare_batch(built.parts, 0, built.batch(0))
+    pooled = built.outputs(prepared)[0].features["pooled"]
+    [target] = built.method.targets(built.teachers, prepared)["baselines"]
+    distance = losses.rkd_distance(pooled, target["pooled"])
+    angle = losses.rkd_angle(pooled, target["pooled"])
+    expected = 25 * distance + 50 * angle
+    np.testing.assert_allclose(built.first_step()[2]["rkd"], expected, rtol=1e-4)
+
+
+def test_the_divergences_of_several_teachers_are_averaged(bench):
+    both = bench("kd", teacher_count=2)
+    prepared = prepare_batch(both.parts, 0, both.batch(0))
+    logits = both.outputs(prepared)[0].logits
+    found = both.method.targets(both.teachers, prepared)["kd"]
+    each = [float(losses.kd(logits, other, temperature=4.0).mean()) for other in found]
+    assert abs(each[0] - each[1]) > 1e-3 * abs(each[0])
+    np.testing.assert_allclose(both.first_step()[2]["kd"], np.mean(each), rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_sam_without_a_gradient_stays_where_it_is(bench):
     built = build(bench, "sam")

@@ -70,6 +70,14 @@ def test_fusion_multiplies_each_branch_with_one_map_between_0_and_1():
     }
     assert shapes["mix_conv/kernel"] == (1, 1, 8, 8)
     assert shapes["attention_conv/kernel"] == (3, 3, 8, 2)
+    # the first map is the RGB branch's, the second the other's
+    kernel = np.zeros((3, 3, 8, 2), np.float32)
+    kernel[1, 1, 0] = -1.0, 2.0
+    ones = {"scale": np.zeros(8, np.float32), "bias": np.ones(8, np.float32)}
+    params = {**variables["params"], "mix_norm": ones, "attention_conv": {"kernel": kernel}}
+    seen, other = Fusion().apply({**variables, "params": params}, rgb, frequency, train=False)
+    np.testing.assert_allclose(seen, rgb / (1 + np.exp(1.0)), rtol=1e-5)
+    np.testing.assert_allclose(other, frequency / (1 + np.exp(-2.0)), rtol=1e-5)
 
 
 def test_parameters_are_those_of_two_backbones_three_fusions_and_a_classifier(built):
