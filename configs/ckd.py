@@ -1,7 +1,8 @@
 """CKD (contrastive transfer from few samples) with the paper's settings: tau 0.05, lambda 0.1, K 32, batch 24.
 
     kdjax train --config=ckd:resnet18_thin --workdir=runs/ckd \
-      --config.data.path=DATA --config.data.subset=100 --config.teacher.runs=runs/teacher
+      --config.data.path=DATA --config.teacher.runs=runs/teacher \
+      --config.data.subset=100 --config.train.steps=2000 --config.train.patience=0
 
 Several teachers, of any architecture, are `--config.teacher.runs=A,B`.
 """

@@ -62,10 +62,10 @@ def qad(
       gamma: length of the move, relative to each tensor's.
       layers: features that HSIC is summed over.
       representation: `pooled` averages maps over their positions; `flat` takes them whole.
-      sigma: width of the kernel.
+      sigma: width of the kernel, where `bandwidth` is `fixed`.
       scale_by_dim: whether the width is scaled by the number of features.
       kernel: `gaussian` or `laplace`.
-      bandwidth: `fixed`, or `mean` or `median` of the distances, times `sigma`.
+      bandwidth: `fixed`, or the `mean` or `median` of the distances.
       estimator: `biased` (Eq. 8) or `unbiased`.
       random_features: number of random Fourier features; 0: exact.
       pairs: `unordered`; `ordered` counts each pair twice, and each quality with itself (Eq. 10).
