@@ -83,7 +83,7 @@ class _Trainer:
             read_ahead=config.data.read_ahead,
             workers=config.data.workers,
         )
-        self.validation_steps = frozenset(_validation_steps(plan))
+        self.validation_steps = validation_steps(plan)
 
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
@@ -252,13 +252,12 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _validation_steps(plan: Plan) -> Iterator[int]:
-    """Yields the steps after which the student is validated: evenly over the epochs, and the last one."""
+def validation_steps(plan: Plan) -> frozenset[int]:
+    """Returns the steps after which the student is validated: evenly over the epochs, and the last one."""
     train = plan.config.train
     wanted = plan.steps_per_epoch / max(train.validations_per_epoch, 1e-9)
     interval = max(wanted, train.validation_interval, 1.0)
     # float arithmetic on the host; a run of more validations than this would never end
     count = min(int(plan.total_steps / interval), 1_000_000)
-    for number in range(1, count + 1):
-        yield min(plan.total_steps, max(1, round(number * interval)))
-    yield plan.total_steps
+    steps = (max(1, round(number * interval)) for number in range(1, count + 1))
+    return frozenset({plan.total_steps, *(min(plan.total_steps, step) for step in steps)})

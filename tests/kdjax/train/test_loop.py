@@ -68,6 +68,22 @@ def test_metrics_hold_every_step_once_and_no_time(finished):
     assert list((run / "tensorboard").glob("events*"))
 
 
+@pytest.mark.parametrize(
+    ("interval", "per_epoch", "steps"),
+    [
+        # an epoch has 6 steps
+        (1, 2, {3, 6, 9, 12}),
+        (5, 2, {5, 10, 12}),
+        (20, 10, {12}),
+        (4, 1, {6, 12}),
+    ],
+)
+def test_validations_are_no_closer_than_their_interval(tiny_dataset, interval, per_epoch, steps):
+    changed = {"train__validation_interval": interval, "train__validations_per_epoch": per_epoch}
+    plan = make_plan(config_for(tiny_dataset, **changed))
+    assert loop.validation_steps(plan) == steps
+
+
 def test_best_weights_are_of_the_best_validation(finished):
     run, result = finished
     rows = [row for row in lines(run / "metrics.jsonl") if row["kind"] == "validation"]
