@@ -4,7 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,13 @@ def write_dataset(folder: Path, example: Callable[[int], dict]) -> Path:
     builder = Tiny(data_dir=folder, file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_dir)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs() -> Iterator[None]:
+    """Lets go of a module's compiled programs: XLA's CPU compiler has crashed in a process that held some thousand."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
