@@ -154,6 +154,7 @@ def test_workdir_that_cannot_be_made_is_one_line(tiny_dataset, tmp_path, capsys)
     assert "cannot write" in line
 
 
+@pytest.mark.slow
 def test_sweep_leaves_out_at_once_what_cannot_be_built(tiny_dataset, tmp_path, capsys):
     program = tmp_path / "rows.py"
     rows = "def sweep():\n    yield {}\n    yield {'student.qualities': ()}\n"

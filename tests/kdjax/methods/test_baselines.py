@@ -92,6 +92,7 @@ def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench, options):
     )
 
 
+@pytest.mark.slow
 def test_rkd_weighs_distances_and_angles_as_its_authors_do(bench):
     built = build(bench, "rkd")
     prepared = prepare_batch(built.parts, 0, built.batch(0))
@@ -103,6 +104,7 @@ def test_rkd_weighs_distances_and_angles_as_its_authors_do(bench):
     np.testing.assert_allclose(built.first_step()[2]["rkd"], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_divergences_of_several_teachers_are_averaged(bench):
     both = bench("kd", teacher_count=2)
     prepared = prepare_batch(both.parts, 0, both.batch(0))
@@ -178,6 +180,7 @@ def test_crd_remembers_what_it_saw_and_no_padding(bench):
     assert (after["normalizers"] > 0).all()
 
 
+@pytest.mark.slow
 def test_crd_on_a_subset_is_crd_on_as_many_images(bench):
     indices = (2, 3, 11, 17, 30, 31, 38, 39, 44, 90)
     found = []

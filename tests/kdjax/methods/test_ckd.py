@@ -66,6 +66,7 @@ def test_an_epochs_first_step_empties_the_bank_unless_epochs_are_short(
     assert int(banks(aux)["student"].count) == 16
 
 
+@pytest.mark.slow
 def test_negatives_come_from_the_bank_when_the_batch_has_too_few(bench):
     built = bench("ckd", negatives=10, bank_reset="never")
     _, _, aux, first = run(built)
@@ -112,6 +113,7 @@ def test_real_anchors_alone_may_count(bench):
     assert 0 < batch["label"].mean() < 1
 
 
+@pytest.mark.slow
 def test_the_normaliser_is_set_once(bench):
     built = bench("ckd", normalizer="first_batch")
     _, _, aux, _ = run(built)

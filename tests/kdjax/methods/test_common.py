@@ -139,6 +139,7 @@ def test_no_gradient_reaches_the_teachers(bench, method_name):
         np.testing.assert_array_equal(leaf, 0)
 
 
+@pytest.mark.slow
 def test_terms_have_the_announced_names_and_sum_to_the_loss(bench, method_name):
     built = bench(method_name, **UNMOVED.get(method_name, {}))
     found = measured(built)

@@ -28,6 +28,7 @@ def convolved(x, kernel):
     return sum(windows)
 
 
+@pytest.mark.slow
 def test_a_stack_normalises_and_rectifies_where_it_should():
     stack, x = Stack(3, (1, 3), 5), rng.normal(size=(4, 6, 6, 3))
     params = jax.device_get(projectors.init_stack(jax.random.key(0), stack, 3))
@@ -80,6 +81,7 @@ def test_attention_over_positions_is_that_of_the_formula():
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(16, 2), (64, 8), (512, 64), (64, 64)])
 def test_the_largest_singular_value_is_met_from_below(shape):
     for matrix in rng.normal(size=(3, *shape)):

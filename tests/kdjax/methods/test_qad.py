@@ -174,6 +174,7 @@ def test_the_collaboration_is_minus_the_sum_of_hsic_over_pairs_and_layers(bench)
     assert ordered["collaboration"] < 2 * expected
 
 
+@pytest.mark.slow
 def test_centers_move_towards_the_means_of_their_classes(bench):
     built = bench("qad", collaboration="center", perturbation="none", center_rate=0.5)
     batch, _ = prepared(built)

@@ -85,6 +85,7 @@ def test_the_manifest_says_what_classes_there_are(labelled_dataset):
         check_classes(dataset)
 
 
+@pytest.mark.slow
 def test_a_wrong_label_that_the_manifest_hides_is_one_line_too(labelled_dataset, tmp_path):
     path = labelled_dataset(lambda number: number % 3)
     counts = {"train": {"by_class": {"real": 24, "fake": 24}}}
