@@ -89,7 +89,7 @@ def write_dataset(folder: Path, example: Callable[[int], dict]) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs() -> Iterator[None]:
-    """Lets go of a module's compiled programs: XLA's CPU compiler has crashed in a process that held some thousand."""
+    """Lets go of compiled programs once they are many: XLA's CPU compiler has crashed in one long process."""
     yield
     if len(jax.devices()[0].client.live_executables()) > MANY_PROGRAMS:
         jax.clear_caches()

@@ -104,7 +104,7 @@ def test_accelerator_command_runs_without_the_data_packages(tmp_path: Path) -> N
         **os.environ,
         "PYTHONPATH": str(tmp_path),
         "JAX_PLATFORMS": "cpu",
-        # what is timed here is not looked at: compiling well would take ten times as long
+        # what is timed here is not looked at, so it need not be compiled well
         "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {QUICKLY_COMPILED}",
     }
     command = [

@@ -62,7 +62,8 @@ def check_lengths(config: ConfigDict) -> None:
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key}={value} is not finite")
-        if isinstance(value, int) and abs(value) >= 2**31:
+        counts = isinstance(value, int) or key == "student.width"
+        if counts and abs(value) >= 2**31:
             raise ValueError(f"{key}={value} is too large; less than 2**31 is allowed")
     check_choice("train.selection", config.train.selection, SELECTIONS)
     for key in ("data.batch_size", "evaluation.batch_size", "student.width"):

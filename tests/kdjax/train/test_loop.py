@@ -145,6 +145,8 @@ def test_folder_of_something_else_is_refused(tmp_path, tiny_dataset):
         ({"seed__data": -1}, r"seed\.data=-1"),
         ({"seed__data": 10**23}, r"seed\.data=1\d+ is too large"),
         ({"train__steps": 10**12}, r"train\.steps=1\d+ is too large"),
+        ({"student__width": 1e20}, r"student\.width=1e\+20 is too large"),
+        ({"student__width": 1e9}, r"the networks are too large \(student\.width\)"),
         ({"optimizer__beta1": 1}, r"optimizer\.beta1=1"),
         ({"optimizer__epsilon": -1}, r"optimizer\.epsilon=-1"),
         ({"evaluation__batch_size": 0}, r"evaluation\.batch_size=0"),
