@@ -159,6 +159,7 @@ def test_all_qualities_go_through_the_network_in_one_pass(bench):
     )
 
 
+@pytest.mark.slow
 def test_the_collaboration_is_minus_the_sum_of_hsic_over_pairs_and_layers(bench):
     built = bench("qad", perturbation="none", collaborative_weight=1.0)
     batch, _ = prepared(built)

@@ -246,6 +246,7 @@ def test_second_signal_stops_at_once():
             signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_is_named(finished, tiny_dataset, tmp_path):
     run, _ = finished
     copy = tmp_path / "run"
@@ -295,6 +296,7 @@ def test_run_stops_early_without_improvement(tiny_dataset, tmp_path):
     assert again == result
 
 
+@pytest.mark.slow
 def test_student_learns_from_a_finished_run(finished, tiny_dataset, tmp_path):
     run, _ = finished
     overrides = {**SETTINGS, "data.path": str(tiny_dataset), "teacher.runs": str(run)}
