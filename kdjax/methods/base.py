@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from kdjax import losses
 from kdjax.checks import check_non_negative
+from kdjax.models.stochastic import EXAMPLES
 from kdjax.types import Array, Batch, Features, Images, Metrics, Outputs, PyTree
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -150,8 +151,15 @@ def apply_student(
       Its outputs, in the order of `stack_qualities`, and the new batch statistics.
     """
     images = stack_qualities(inputs.batch["image"], qualities)
+    # what is drawn for an example depends on its place in the batch of all devices
+    count = len(qualities)
+    ids = places(len(images) // count, count, inputs.axis_name)
     outputs, updated = student.module.apply(
-        {"params": params["student"], "batch_stats": inputs.model_state},
+        {
+            "params": params["student"],
+            "batch_stats": inputs.model_state,
+            EXAMPLES: {"id": ids},
+        },
         normalize(student, images),
         train=True,
         mutable=["batch_stats"],

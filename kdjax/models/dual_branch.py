@@ -6,10 +6,12 @@ See "Two-in-one Knowledge Distillation for Efficient Facial Forgery Detection" b
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kdjax.models.layers import BatchNorm, Classifier, Conv, parameter_dtype
+from kdjax.models.layers import BatchNorm, Classifier, Conv, pool
+from kdjax.models.stochastic import example_keys
 from kdjax.signal import high_pass
 from kdjax.types import Array, Outputs
 
@@ -72,11 +74,15 @@ class DualBranch(nn.Module):
         branches = (self.rgb_branch, self.frequency_branch)
         inputs = (images, self.high_frequencies(images))
         maps = [branch.stem(x, train=train) for branch, x in zip(branches, inputs, strict=True)]
+        keys: list[Array | None] = [None, None]
+        if train and self.rgb_branch.draws:
+            own = example_keys(self, len(images))
+            keys = [jax.vmap(jax.random.fold_in, (0, None))(own, place) for place in (0, 1)]
         features = {}
         for number in range(1, 5):
             maps = [
-                branch.stage(number, x, train=train)
-                for branch, x in zip(branches, maps, strict=True)
+                branch.stage(number, x, train=train, keys=key)
+                for branch, x, key in zip(branches, maps, keys, strict=True)
             ]
             if number in JOINED:
                 fusion = Fusion(self.dtype, self.axis_name, name=f"fusion{number}")
@@ -84,7 +90,7 @@ class DualBranch(nn.Module):
             features[f"stage{number}"] = maps[0]
         features["rgb"], features["frequency"] = maps
         both = jnp.concatenate(maps, axis=-1)
-        features["pooled"] = jnp.mean(both, axis=(1, 2), dtype=parameter_dtype(both.dtype))
+        features["pooled"] = pool(both)
         logits = Classifier(self.num_classes, name="classifier")(features["pooled"])
         return Outputs(logits, features)
 

@@ -1,4 +1,6 @@
-"""Residual networks in torchvision's layout (stride on the 3 x 3), with thin and tiny variants.
+"""Residual networks, with thin and tiny variants; ResNet-50 in torchvision's layout or Keras'.
+
+torchvision's strides the 3 x 3 convolution; Keras' strides the first 1 x 1, has biases and an eps of 1.001e-5.
 
 See "Deep Residual Learning for Image Recognition" by He et al., 2016 (https://arxiv.org/abs/1512.03385).
 """
@@ -10,8 +12,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from kdjax.models.convolution import max_pool
-from kdjax.models.layers import BatchNorm, Classifier, Conv, parameter_dtype
+from kdjax.models.layers import BatchNorm, Classifier, Conv, pool
+from kdjax.models.normalization import IMAGENET, Normalizations
 from kdjax.types import Array, Outputs
+
+EPSILONS = {"torch": 1e-5, "keras": 1.001e-5}
+"""Of the normalisations, by layout."""
 
 
 class Block(nn.Module):
@@ -22,6 +28,7 @@ class Block(nn.Module):
       stride: step of the first 3 x 3 convolution and of the shortcut.
       bottleneck: whether the block reduces, convolves and expands by four.
       zero_init: whether the last normalisation starts with scale 0: the block starts as identity.
+      layout: `torch` or `keras`.
       dtype: dtype it computes in.
       axis_name: device axis for the batch statistics.
     """
@@ -30,6 +37,7 @@ class Block(nn.Module):
     stride: int = 1
     bottleneck: bool = False
     zero_init: bool = False
+    layout: str = "torch"
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
@@ -37,20 +45,24 @@ class Block(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, D]`, D = width or 4 * width."""
         width, stride = self.width, self.stride
-        if self.bottleneck:
+        keras = self.layout == "keras"
+        epsilon = EPSILONS[self.layout]
+        if self.bottleneck and keras:
+            plan = [(width, 1, stride), (width, 3, 1), (4 * width, 1, 1)]
+        elif self.bottleneck:
             plan = [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]
         else:
             plan = [(width, 3, stride), (width, 3, 1)]
         y = x
         for index, (features, size, step) in enumerate(plan, start=1):
             last = index == len(plan)
-            y = Conv(features, size, step, self.dtype, name=f"conv{index}")(y)
+            y = Conv(features, size, step, self.dtype, use_bias=keras, name=f"conv{index}")(y)
             scale = nn.initializers.zeros if last and self.zero_init else nn.initializers.ones
-            y = BatchNorm(self.axis_name, scale, name=f"norm{index}")(y, train=train)
+            y = BatchNorm(self.axis_name, scale, epsilon, name=f"norm{index}")(y, train=train)
             y = y if last else nn.relu(y)
         if stride != 1 or x.shape[-1] != y.shape[-1]:
-            x = Conv(y.shape[-1], 1, stride, self.dtype, name="shortcut_conv")(x)
-            x = BatchNorm(self.axis_name, name="shortcut_norm")(x, train=train)
+            x = Conv(y.shape[-1], 1, stride, self.dtype, use_bias=keras, name="shortcut_conv")(x)
+            x = BatchNorm(self.axis_name, epsilon=epsilon, name="shortcut_norm")(x, train=train)
         return nn.relu(y + x.astype(y.dtype))
 
 
@@ -63,6 +75,7 @@ class ResNet(nn.Module):
       num_classes: width of the classifier.
       base_width: channels of the stem and of the first stage's 3 x 3 convolutions.
       zero_init: whether every residual branch starts at zero.
+      layout: `torch` or `keras`.
       dtype: dtype it computes in; parameters and statistics are float32 (float64 for float64).
       axis_name: device axis for the batch statistics.
     """
@@ -72,13 +85,18 @@ class ResNet(nn.Module):
     num_classes: int = 2
     base_width: int = 64
     zero_init: bool = False
+    layout: str = "torch"
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
+    draws = False
+    """Whether it draws anything in training."""
+
     def setup(self) -> None:
         """Creates the layers, which `stem` and `stage` share between them."""
-        self.stem_conv = Conv(self.base_width, 7, 2, self.dtype)
-        self.stem_norm = BatchNorm(self.axis_name)
+        keras = self.layout == "keras"
+        self.stem_conv = Conv(self.base_width, 7, 2, self.dtype, use_bias=keras)
+        self.stem_norm = BatchNorm(self.axis_name, epsilon=EPSILONS[self.layout])
         for stage, depth in enumerate(self.depths, start=1):
             for index in range(1, depth + 1):
                 block = Block(
@@ -86,6 +104,7 @@ class ResNet(nn.Module):
                     stride=2 if stage > 1 and index == 1 else 1,
                     bottleneck=self.bottleneck,
                     zero_init=self.zero_init,
+                    layout=self.layout,
                     dtype=self.dtype,
                     axis_name=self.axis_name,
                 )
@@ -96,8 +115,9 @@ class ResNet(nn.Module):
         """Maps normalised images `[B, H, W, 3]` to what the first stage takes."""
         return max_pool(nn.relu(self.stem_norm(self.stem_conv(images), train=train)))
 
-    def stage(self, number: int, x: Array, *, train: bool) -> Array:
-        """Returns the map of stage 1 to 4 from that of the one before it."""
+    def stage(self, number: int, x: Array, *, train: bool, keys: Array | None = None) -> Array:
+        """Returns the map of stage 1 to 4 from that of the one before it; nothing is drawn of `keys`."""
+        del keys
         for index in range(1, self.depths[number - 1] + 1):
             x = getattr(self, f"stage{number}_block{index}")(x, train=train)
         return x
@@ -108,7 +128,7 @@ class ResNet(nn.Module):
         features = {}
         for number in range(1, len(self.depths) + 1):
             features[f"stage{number}"] = x = self.stage(number, x, train=train)
-        features["pooled"] = jnp.mean(x, axis=(1, 2), dtype=parameter_dtype(x.dtype))
+        features["pooled"] = pool(x)
         return Outputs(self.classifier(features["pooled"]), features)
 
 
@@ -131,8 +151,18 @@ PLANS = {
 """The networks by name; `thin` has half the channels, `tiny` is for tests and first attempts."""
 
 
-def build(name: str, *, width: float = 1.0, **options: Any) -> ResNet:
+def normalizations(name: str) -> Normalizations:
+    """Returns the normalisations of the images by layout; Keras publishes ResNet-50 alone."""
+    if name != "resnet50":
+        return {"torch": IMAGENET}
+    # of Keras' weights: minus the mean of 8-bit images, in a network that took BGR
+    mean, std = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
+    return {"torch": IMAGENET, "keras": (mean, std)}
+
+
+def build(name: str, *, width: float = 1.0, depthwise: str = "auto", **options: Any) -> ResNet:
     """Returns the network `name` of `PLANS`, every channel count multiplied by `width`."""
+    del depthwise  # it has none
     plan = PLANS[name]
     base_width = max(1, round(plan.base_width * width))
     return ResNet(plan.depths, plan.bottleneck, base_width=base_width, **options)
