@@ -11,7 +11,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-full test test-slow lint format lock bench clean
+.PHONY: help demo demo-full test test-slow test-every lint format lock bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -43,6 +43,9 @@ test: $(DEV_STAMP)  ## the quick tests (PYTEST_ARGS=... is passed on)
 
 test-slow: $(DEV_STAMP)  ## the slow tests: crash rounds, whole pipelines, the built wheel
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m slow $(PYTEST_ARGS)
+
+test-every: $(DEV_STAMP)  ## every network where the slow tests take one of each kind (an hour or so)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m every $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP)  ## ruff (rules and format), typos, mypy
 	@$(BIN)/ruff check .

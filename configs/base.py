@@ -19,6 +19,10 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.student.network = network or "resnet50"
     config.student.qualities = ("c40",)
     config.student.width = 1.0
+    # whose published version of the network: torch or keras (padding, strides, eps); empty: torch where there is one
+    config.student.layout = ""
+    # weights to start from: .pth, .safetensors, .h5, .keras, or the folder of a run
+    config.student.weights = ""
     # the dtype networks compute in; parameters and statistics stay float32
     config.student.dtype = "float32"
 
@@ -27,6 +31,10 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.teacher.runs = ()
     # files of recorded outputs (.npz, .safetensors), teachers after those of the runs
     config.teacher.recorded = ()
+    # weight files of trained detectors, teachers after those of the runs; all of one network
+    config.teacher.weights = ()
+    config.teacher.network = ""
+    config.teacher.layout = ""
     config.teacher.quality = "raw"
     config.teacher.dtype = "float32"
 

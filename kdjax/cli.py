@@ -203,3 +203,9 @@ def _info(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("path", nargs="?", type=Path, help="folder of a run or a data set")
     parser.add_argument("--config", help="show the fields of METHOD[:NETWORK]")
+    parser.add_argument(
+        "--network", help="show parameters, multiply-adds and feature shapes of a network"
+    )
+    parser.add_argument(
+        "--image_size", type=int, help="side of the image in pixels (--network); default: 224"
+    )

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 import configs
 from data_pipeline.loader import open_dataset
 from data_pipeline.prepare import prepare
 from kdjax import demo, methods, models
-from kdjax.checks import UserError
+from kdjax.checks import UserError, check_positive
 from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.files import read_json
+from kdjax.models.cost import cost
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run, evaluation_name
 from kdjax.train.loop import train
@@ -112,7 +112,14 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    if options.config:
+    given = [name for name in ("path", "config", "network") if getattr(options, name)]
+    if len(given) > 1:
+        raise UserError(f"kdjax info shows one thing at a time: {given[0]} or {given[1]}")
+    if options.image_size is not None and not options.network:
+        raise UserError("--image_size goes with --network")
+    if options.network:
+        _show_network(options.network, 224 if options.image_size is None else options.image_size)
+    elif options.config:
         for key, value in configs.flatten(configs.load(options.config, options.overrides)):
             print(f"{key}={_plain(value)}")
     elif options.path is None:
@@ -137,16 +144,26 @@ def _show_installation() -> None:
     print(f"methods: {', '.join(methods.names())}")
     print("networks (parameters with two classes):")
     for name in models.names():
-        print(f"  {name:16s} {count_parameters(name):>12,}")
+        print(f"  {name:26s} {count_parameters(name):>12,}")
 
 
 def count_parameters(name: str) -> int:
-    """Returns the number of parameters of a network with two classes."""
-    module = models.create(name)
-    shapes = jax.eval_shape(
-        lambda: module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
-    )
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    """Returns the number of parameters of a network with two classes, for images of 224 pixels."""
+    return cost(models.create(name), 224).parameters
+
+
+def _show_network(name: str, image_size: int) -> None:
+    try:
+        check_positive("--image_size", image_size)
+        found = cost(models.create(name), image_size)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(f"{name}, two classes, {image_size} x {image_size} px:")
+    print(f"  parameters {found.parameters:,}")
+    print(f"  GMACs {found.multiply_adds / 1e9:.3g}")
+    print(f"  layouts {', '.join(models.layouts(name))}")
+    for feature, array in found.outputs.features.items():
+        print(f"  {feature:9s} {' x '.join(map(str, array.shape[1:]))}")
 
 
 def _show_run(folder: Path) -> None:

@@ -105,7 +105,7 @@ def test_lock_covers_every_dependency_and_leaves_torch_out() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     locked = {line.split("==")[0] for line in lines}
     assert names - {"kdjax"} <= locked
-    assert not locked & {"torch", "keras", "tensorflow"}
+    assert not locked & {"torch", "tensorflow"}
 
 
 def test_makefile_has_the_promised_targets() -> None:

@@ -7,7 +7,12 @@ A row that names another configuration without a network takes the network of `-
 row, so that all train alike; the command line changes them.
 """
 
-ALONE: dict[str, tuple[str, ...]] = {"teacher.runs": (), "teacher.recorded": ()}
+ALONE: dict[str, tuple[str, ...] | str] = {
+    "teacher.runs": (),
+    "teacher.recorded": (),
+    "teacher.weights": (),
+    "teacher.network": "",
+}
 """Overrides of a row that learns from no teacher."""
 
 FEW: dict[str, float] = {"train.steps": 2000, "train.patience": 0}

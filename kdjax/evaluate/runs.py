@@ -149,7 +149,8 @@ def describe(run: Run) -> dict[str, Any]:
     Keys: `method`, `network`, `qualities` (trained on), `teacher`, `steps`, `parameters`.
     """
     values = flatten(run.config)
-    teachers = [Path(path).name for path in values.get("teacher.runs", "").split(", ") if path]
+    keys = ("teacher.runs", "teacher.weights")
+    teachers = [Path(path).name for key in keys for path in values.get(key, "").split(", ") if path]
     seen_by = values.get("teacher.quality")
     return {
         "method": values.get("method.name") or None,

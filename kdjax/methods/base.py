@@ -234,7 +234,7 @@ def check_teachers(method: str, teachers: Sequence[Teacher]) -> None:
     """Raises ValueError when a method that distils has nothing to distil from."""
     if not teachers:
         raise ValueError(
-            f"method {method} needs a teacher: set teacher.runs to a finished run, or teacher.recorded"
+            f"method {method} needs a teacher: set teacher.runs to a finished run, teacher.weights, or teacher.recorded"
         )
 
 
@@ -242,7 +242,7 @@ def check_no_teachers(method: str, teachers: Sequence[Teacher]) -> None:
     """Raises ValueError when a method that distils from nobody is given a teacher."""
     if teachers:
         raise ValueError(
-            f"teacher.runs or teacher.recorded is set, but method {method} learns from no teacher"
+            f"teacher.runs, teacher.weights or teacher.recorded is set, but method {method} learns from no teacher"
         )
 
 

@@ -153,13 +153,15 @@ def windows(
     x: Array, size: tuple[int, int], *, stride: int, margins: Margins, fill: float = 0.0
 ) -> list[Array]:
     """Returns for each entry of a window, row by row, the map `[B, H', W', C]` of what lies under it."""
-    batch, height, width, channels = x.shape
-    ends = [
-        length + sum(m) - side
-        for length, m, side in zip((height, width), margins, size, strict=True)
-    ]
     value = jnp.asarray(fill, x.dtype)
     padded = lax.pad(x, value, [(0, 0, 0), *((low, high, 0) for low, high in margins), (0, 0, 0)])
+    return slices(padded, size, stride=stride)
+
+
+def slices(padded: Array, size: tuple[int, int], *, stride: int) -> list[Array]:
+    """Returns `windows` of a map that has its margins already."""
+    batch, height, width, channels = padded.shape
+    ends = [length - side for length, side in zip((height, width), size, strict=True)]
     return [
         lax.slice(
             padded,

@@ -100,6 +100,12 @@ def _first_line(error: Exception) -> str:
     return text[0][:200] if text else type(error).__name__
 
 
+def has_started(run: Path) -> bool:
+    """Returns whether a run has a checkpoint to go on from."""
+    folder = run / "checkpoints"
+    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder.absolute()))
+
+
 def check_folder(run: Path) -> None:
     """Raises UserError when the folder of a run-to-be is a file or holds something else."""
     if run.exists() and not run.is_dir():
@@ -129,7 +135,7 @@ def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
                 f"the data set at {config.data.path} is not the one that {run} was begun with; "
                 "give another --workdir, or prepare the data set as it was"
             )
-        teachers = (*config.teacher.runs, *config.teacher.recorded)
+        teachers = (*config.teacher.runs, *config.teacher.weights, *config.teacher.recorded)
         for name, old, new in zip(
             teachers, found.get("teachers", ()), inputs["teachers"], strict=False
         ):
@@ -183,23 +189,41 @@ def student_network(config: ConfigDict, axis_name: str | None = None) -> Network
 
 
 def network(
-    student: ConfigDict, dtype: str, axis_name: str | None = None, *, key: str = "student.dtype"
+    student: ConfigDict, dtype: str, axis_name: str | None = None, *, key: str = "student"
 ) -> Network:
-    """Returns the network of a `student` block, computing in `dtype`, which `key` names in errors.
+    """Returns the network of a `student` block, computing in `dtype`; `key` is the block that errors name.
 
     Raises:
       UserError: for an unknown network or dtype.
     """
     if dtype not in ("float32", "bfloat16", "float16"):
-        raise UserError(f"{key}={dtype!r} must be float32, bfloat16 or float16")
+        raise UserError(f"{key}.dtype={dtype!r} must be float32, bfloat16 or float16")
     try:
         module = models.create(
-            student.network, dtype=jnp.dtype(dtype), width=student.width, axis_name=axis_name
+            student.network,
+            dtype=jnp.dtype(dtype),
+            width=student.width,
+            layout=student.layout,
+            axis_name=axis_name,
         )
     except (ValueError, TypeError) as error:
-        raise UserError(f"student.network={student.network!r}: {error}") from error
-    mean, std = models.normalization(student.network)
+        raise UserError(f"{key}.network={student.network!r}: {error}") from error
+    mean, std = models.normalization(student.network, student.layout)
     return Network(module, tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def variable_shapes(net: Network, image_size: int) -> PyTree:
+    """Returns shapes and dtypes of a network's variables, for images of a size."""
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+    return jax.eval_shape(lambda x: net.module.init(jax.random.key(0), x, train=False), image)
+
+
+def image_size_of(run: str | Path, config: ConfigDict) -> int:
+    """Returns the side of the images that a run was trained on, in pixels."""
+    inputs = read_json(Path(run) / "inputs.json", "a run of `kdjax train`")
+    dataset = inputs.get("dataset")
+    stored = dataset.get("image_size") if isinstance(dataset, dict) else None
+    return config.data.image_size or (stored if isinstance(stored, int) and stored > 0 else 64)
 
 
 def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int]:
@@ -214,10 +238,8 @@ def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int
     """
     folder = Path(run)
     config = read_config(folder)
-    net = network(config.student, dtype or config.student.dtype, key="teacher.dtype")
-    shapes = jax.eval_shape(
-        lambda: net.module.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
-    )
+    net = network(config.student, dtype or config.student.dtype, key="teacher")
+    shapes = variable_shapes(net, image_size_of(folder, config))
     if not (folder / "best").is_dir():
         raise UserError(f"{folder} has no checkpoint yet; finish `kdjax train` there first")
     with ocp.CheckpointManager(

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from data_pipeline.loader import IDS
 from kdjax.checks import UserError
+from kdjax.train.pretrained import load_student
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, create_state
 from kdjax.types import Batch
@@ -34,8 +35,16 @@ def check_plan(config: ConfigDict) -> None:
         raise UserError(str(error)) from error
 
 
-def initial_state(plan: Plan) -> TrainState:
-    """Returns the state before the first step, from the student's seed."""
+def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
+    """Returns the state before the first step, from the student's seed and its pretrained weights.
+
+    Args:
+      plan: the run.
+      pretrained: whether `student.weights` is read; a run that goes on has its weights already.
+
+    Raises:
+      UserError: when the networks cannot be built, or the weights do not fit.
+    """
     rng = jax.random.key(plan.config.seed.student)
     options = plan.config.optimizer
     hyper = {
@@ -43,7 +52,7 @@ def initial_state(plan: Plan) -> TrainState:
         "rotation_learning_rate": options.rotation_learning_rate,
     }
     try:
-        return create_state(
+        state = create_state(
             rng, plan.student, plan.method, plan.parts.optimizer, _example(plan), hyper
         )
     except ValueError as error:
@@ -51,6 +60,7 @@ def initial_state(plan: Plan) -> TrainState:
     except NotImplementedError as error:
         # more parameters than a random draw has places for
         raise UserError(f"the networks are too large (student.width): {error}") from error
+    return load_student(plan.config, state) if pretrained else state
 
 
 def _example(plan: Plan) -> Batch:

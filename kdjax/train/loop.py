@@ -39,7 +39,7 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
       UserError: for a configuration that does not fit, a folder of another run, or a diverged network.
     """
     plan = make_plan(config)
-    state = initial_state(plan)
+    state = initial_state(plan, pretrained=not checkpoint.has_started(run))
     trainer = _Trainer(plan, run)
     try:
         checkpoint.check_folder(run)

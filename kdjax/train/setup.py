@@ -13,6 +13,7 @@ from kdjax import methods
 from kdjax.checks import UserError
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
 from kdjax.train.step import StepParts
@@ -30,7 +31,7 @@ class Plan(NamedTuple):
       total_steps: length of the run.
       steps_per_epoch: whole batches in the training split.
       student: the network, with batch statistics over the device axis.
-      teachers: the frozen networks, then the recorded ones.
+      teachers: the frozen networks (of runs, then of weight files), then the recorded ones.
       teacher_variables: their weights, in the same order; `()` of the recorded ones.
       method: what is computed in a step.
       parts: the step's parts.
@@ -110,12 +111,14 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
             raise UserError(f"teacher.runs: {error}") from error
     student = checkpoint.student_network(config, parallel.axis_name(devices))
     loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
-    records = read_records(config.teacher.recorded, len(loaded))
+    loaded_files = load_teachers(config, image_size)
+    records = read_records(config.teacher.recorded, len(loaded) + len(loaded_files))
     wanted = np.arange(split_size) if indices is None else indices
     records.check(wanted, config.teacher.recorded)
     config_checks.check_records(config, records)
     recorded = records.teachers()
-    teachers: tuple[Teacher, ...] = (*(network for network, _, _ in loaded), *recorded)
+    trained = [*(pair[:2] for pair in loaded), *loaded_files]
+    teachers: tuple[Teacher, ...] = (*(network for network, _ in trained), *recorded)
     method = make_method(
         config,
         student,
@@ -125,7 +128,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         steps_per_epoch=per_epoch,
     )
     parts = make_parts(config, method, image_size, total_steps, per_epoch)
-    variables = (*(variables for _, variables, _ in loaded), *(() for _ in recorded))
+    variables = (*(variables for _, variables in trained), *(() for _ in recorded))
     return Plan(
         config, dataset, devices, image_size, total_steps, per_epoch,
         student, teachers, variables, method, parts, records, indices,

@@ -50,6 +50,10 @@ def test_general_help_lists_every_command(capsys):
         (("sweep", "absent.py", "--config=add", "--workdir=x"), "no file absent.py"),
         (("demo", "--config.train.steps=3"), "takes no --config.train.steps"),
         (("info", "--config.train.steps=3"), "takes no --config.train.steps"),
+        (("info", "--network=resnet81"), "did you mean 'resnet18'"),
+        (("info", "--network=resnet18", "--image_size=0"), "--image_size=0 must be greater than 0"),
+        (("info", "--image_size=64"), "--image_size goes with --network"),
+        (("info", "x", "--network=resnet18"), "one thing at a time: path or network"),
     ],
 )  # fmt: skip
 def test_mistake_is_one_line_and_leaves_nothing(arguments, message, capsys, tmp_path, monkeypatch):
@@ -93,6 +97,7 @@ def test_installation_is_described(capsys):
     assert "methods: supervised, kd, ckd, add, tokd, qad" in text
 
 
+@pytest.mark.slow
 def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common = [
@@ -185,3 +190,12 @@ def test_sweep_checks_every_row_before_the_first_run(tiny_dataset, tmp_path, cap
     )  # fmt: skip
     assert "did you mean 'seed.student'" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_info_shows_what_a_network_costs(capsys):
+    assert cli.main(["info", "--network=resnet18_thin", "--image_size=299"]) == 0
+    out = capsys.readouterr().out
+    assert "parameters 2,798,594" in out
+    assert "GMACs 0.91" in out
+    assert "stage4    10 x 10 x 256" in out
+    assert "layouts torch" in out

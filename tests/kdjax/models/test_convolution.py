@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from kdjax.models.convolution import convolve, max_pool
+from kdjax.models.convolution import convolve, margins, max_pool
 
 rng = np.random.default_rng(0)
 CASES = {
@@ -97,6 +97,70 @@ def test_a_pool_is_the_maximum_of_its_window(form):
         for row in range(0, 5, 2)
     ]
     np.testing.assert_array_equal(max_pool(jnp.asarray(x), form=form)[0], expected)
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "same", "valid"])
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (3, 2), (4, 3)])
+def test_pools_of_any_size_and_padding_are_maxima_in_both_forms(size, stride, padding):
+    x = np.float32(rng.normal(size=(1, 7, 6, 2)))
+    around = margins(x.shape, (size, size), stride=stride, padding=padding)
+    padded = np.pad(x, ((0, 0), *around, (0, 0)), constant_values=-np.inf)
+    views = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2))
+    expected = views[:, ::stride, ::stride].max((-2, -1))
+    for form in ("lax", "cpu"):
+        got = max_pool(jnp.asarray(x), size=size, stride=stride, padding=padding, form=form)
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("sides", "stride", "padding", "dilation"),
+    [
+        ((3, 3), 2, "same", 1),
+        ((2, 2), 2, "valid", 1),
+        ((1, 5), 1, "symmetric", 1),
+        ((7, 1), 1, "same", 1),
+        ((3, 3), 1, "symmetric", 2),
+        ((3, 3), 2, "same", 2),
+        ((7, 7), 2, "same", 1),
+    ],
+    ids=str,
+)
+def test_paddings_dilations_and_oblong_kernels_are_sums_by_hand(sides, stride, padding, dilation):
+    x, kernel = rng.normal(size=(2, 9, 8, 3)), rng.normal(size=(*sides, 3, 4))
+    around = margins(x.shape, sides, stride=stride, dilation=dilation, padding=padding)
+    padded = np.pad(x, ((0, 0), *around, (0, 0)))
+    reach = [dilation * (side - 1) + 1 for side in sides]
+    views = np.lib.stride_tricks.sliding_window_view(padded, reach, (1, 2))
+    views = views[:, ::stride, ::stride, :, ::dilation, ::dilation]
+    expected = np.einsum("bhwcij,ijcd->bhwd", views, kernel)
+    with jax.enable_x64(True):
+        for form in ("lax", "cpu"):
+            got = convolve(
+                *map(jnp.asarray, (x, kernel)),
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                form=form,
+            )
+            np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-11)
+
+
+def test_margins_are_those_of_the_conventions():
+    # 6 pixels, 3 entries, stride 2: TensorFlow needs one zero, and puts it at the end
+    shape = (1, 6, 7, 1)
+    assert margins(shape, (3, 3), stride=2, padding="same") == ((0, 1), (1, 1))
+    assert margins(shape, (3, 5), stride=2, padding="symmetric") == ((1, 1), (2, 2))
+    assert margins(shape, (3, 3), dilation=2, padding="symmetric") == ((2, 2), (2, 2))
+    assert margins(shape, (3, 3), padding="valid") == ((0, 0), (0, 0))
+
+
+def test_a_map_too_small_is_refused():
+    for run in (
+        lambda x: convolve(x, jnp.ones((3, 3, 3, 3)), padding="valid"),
+        lambda x: max_pool(x, padding="valid"),
+    ):
+        with pytest.raises(ValueError, match="too small"):
+            run(jnp.ones((1, 2, 4, 3)))
 
 
 def test_nan_is_not_hidden_by_a_pool():

@@ -287,6 +287,7 @@ def test_run_without_checkpoint_is_named(tmp_path, tiny_dataset):
         evaluate_run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_run_stops_early_without_improvement(tiny_dataset, tmp_path):
     changed = {"train__patience": 2, "train__epochs": 20, "optimizer__learning_rate": 0.0}
     result = train(config_for(tiny_dataset, **changed), tmp_path / "run")

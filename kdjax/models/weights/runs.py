@@ -1,0 +1,68 @@
+"""The best weights of a run of `kdjax train`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from kdjax.checks import UserError
+from kdjax.files import read_json
+from kdjax.models.families import layouts
+
+
+def read_run(name: str, run: Path, layout: str, wanted: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the variables of a run's best checkpoint by path.
+
+    Args:
+      name: name of the network that they are for.
+      run: folder of the run.
+      layout: layout of the network.
+      wanted: the network's variables by path, `{"params/stem_conv/kernel": array}`.
+
+    Raises:
+      UserError: when the folder is no run with a checkpoint, or one of another network.
+    """
+    student = _student(run)
+    # runs of earlier versions name no layout; they have the network's first
+    theirs = (student["network"], student.get("layout") or layouts(name)[0])
+    for key, found, asked in zip(("network", "layout"), theirs, (name, layout), strict=True):
+        if found != asked:
+            raise UserError(f"{run} is a run with student.{key}={found}, not {asked}")
+    found, step = _restore(run)
+    for path in sorted(found.keys() | wanted.keys()):
+        shapes = [np.shape(tree[path]) if path in tree else "missing" for tree in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"{run}/best/{step} does not fit: {path} is {shapes[0]} there, {shapes[1]} here; "
+                f"the run has student.width={student.get('width', 1.0)}"
+            )
+    return found
+
+
+def _student(run: Path) -> dict[str, Any]:
+    config = read_json(run / "config.json", "a run of `kdjax train`")
+    student = config.get("student") if isinstance(config, dict) else None
+    if not isinstance(student, dict) or not isinstance(student.get("network"), str):
+        raise UserError(f"{run}/config.json names no student.network: {run} is not a run")
+    return student
+
+
+def _restore(run: Path) -> tuple[dict[str, np.ndarray], int]:
+    # where no run is read, Orbax need not be installed
+    import orbax.checkpoint as ocp
+
+    if not (run / "best").is_dir():
+        raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    with ocp.CheckpointManager((run / "best").absolute(), options=options) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
+        try:
+            variables = manager.restore(step, args=ocp.args.StandardRestore())
+        except (ValueError, KeyError, OSError) as error:
+            line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"{run}/best/{step} cannot be read: {line}") from error
+    flat = flatten_dict(variables, sep="/")
+    return {path: np.asarray(leaf) for path, leaf in flat.items()}, step
