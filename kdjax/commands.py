@@ -142,14 +142,10 @@ def _show_installation() -> None:
     print(f"devices: {kinds}")
     print(f"configurations: {', '.join(configs.NAMES)}")
     print(f"methods: {', '.join(methods.names())}")
-    print("networks (parameters with two classes):")
-    for name in models.names():
-        print(f"  {name:26s} {count_parameters(name):>12,}")
-
-
-def count_parameters(name: str) -> int:
-    """Returns the number of parameters of a network with two classes, for images of 224 pixels."""
-    return cost(models.create(name), 224).parameters
+    names = [name for name in models.names() if not name.startswith(models.DUAL)]
+    print(f"networks: {', '.join(names)}")
+    print(f"  in two branches: {', '.join(name for name in models.names() if name not in names)}")
+    print("  what one costs: kdjax info --network=NAME --image_size=N")
 
 
 def _show_network(name: str, image_size: int) -> None:

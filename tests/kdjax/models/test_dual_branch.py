@@ -96,10 +96,20 @@ def test_parameters_are_those_of_two_backbones_three_fusions_and_a_classifier(bu
     assert count(variables["params"]) == 2 * backbone + fusions + classifier
 
 
-@pytest.mark.parametrize("name", [name for name in models.names() if name.startswith("dual_")])
+QUICK = ("dual_resnet18", "dual_efficientnet_tiny")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.every)
+        for name in models.names()
+        if name.startswith("dual_")
+    ],
+)
 def test_every_one_has_both_maps_as_wide_as_its_backbones_last(name):
     network = models.create(name)
-    images = jnp.zeros((2, 64, 64, 3))
+    images = jnp.zeros((2, 96, 96, 3))
     outputs, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images)
     last = outputs.features["stage4"].shape
     assert outputs.features["rgb"].shape == outputs.features["frequency"].shape == last

@@ -412,7 +412,7 @@ def test_resnets_with_bottlenecks_have_a_shortcut_in_their_first_stage():
 @pytest.mark.slow
 def test_another_eps_than_the_networks_is_said(file, capsys):
     variables = filled("mobilenet_v3_large", 0, num_classes=3)
-    table = schemes.table("mobilenet_v3_large").schemes("mobilenet_v3_large")
+    table = schemes.TABLES["mobilenet_v3_large"].schemes("mobilenet_v3_large")
     path = file(published(variables, table["timm"]))
     load_weights("mobilenet_v3_large", path, variables)
     assert "models.create(..., epsilon=1e-05)" in capsys.readouterr().err

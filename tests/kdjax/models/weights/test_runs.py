@@ -57,9 +57,13 @@ def test_a_run_from_before_there_were_layouts_is_of_torchs(run):
     write_config(run)
     found = load_weights("resnet_tiny", run, variables(0))
     jax.tree.map(np.testing.assert_array_equal, found, variables(1))
-    assert "student.layout=torch, not keras" in refusal(
-        "resnet_tiny", run, variables(0), layout="keras"
-    )
+
+
+@pytest.mark.parametrize("layout", [{}, {"layout": ""}, {"layout": "torch"}])
+def test_a_run_of_another_layout_is_told(tmp_path, layout):
+    write_config(tmp_path, network="efficientnet_tiny", **layout)
+    line = refusal("efficientnet_tiny", tmp_path, variables(0), layout="keras")
+    assert "student.layout=torch, not keras" in line
 
 
 def test_a_run_of_another_network_or_width_is_told(run):
