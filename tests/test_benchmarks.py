@@ -132,3 +132,15 @@ def test_cpu_command_writes_the_section_it_is_asked_for(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert {path.name for path in tmp_path.iterdir()} == {"cpu-add.json"}
+
+
+@pytest.mark.slow
+def test_trace_command_says_where_a_steps_time_goes(tmp_path: Path) -> None:
+    output = tmp_path / "trace.json"
+    command = [sys.executable, BENCHMARKS / "trace_network.py", "--networks", "resnet_tiny"]
+    command += ["--rounds=1", "--size=32", "--batch=4", "--output", output]
+    environment = {**os.environ, "XLA_FLAGS": QUICKLY_COMPILED}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (row,) = json.loads(output.read_text())["rows"]
+    assert "resnet_tiny" in row["name"]

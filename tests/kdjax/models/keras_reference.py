@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import optax
+from keras.src import backend
+from keras.src.backend.common import dtypes
 from keras.src.backend.jax import nn
 from keras.src.legacy.saving import legacy_h5_format
 
@@ -31,6 +33,7 @@ rng = np.random.default_rng(0)
 
 def main():
     name, last, rows, columns, suffix, folder = sys.argv[1:]
+    make_double()
     make_fast()
     model = getattr(keras.applications, name)(
         weights=None,
@@ -62,6 +65,16 @@ def main():
     if name not in ("EfficientNetB1", "EfficientNetB4"):
         take_step(model, taken, labels)
         save(model, f"{folder}/step{suffix}")
+
+
+def make_double():
+    """Keeps Keras from taking means and normalising batches in float32 where the maps are float64."""
+    original = dtypes.result_type
+
+    def result_type(*given):
+        return "float64" if "float64" in map(str, given) else original(*given)
+
+    dtypes.result_type = backend.result_type = result_type
 
 
 def make_fast():

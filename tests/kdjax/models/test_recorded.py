@@ -1,4 +1,4 @@
-"""Networks against what PyTorch returns for the same weights, which names and shapes give again; see recorded/README.md."""
+"""Networks against what PyTorch returns for the same weights, drawn by name and shape; see recorded/README.md."""
 
 import zlib
 from pathlib import Path
@@ -10,6 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from kdjax import models
+from kdjax.checks import UserError
+from kdjax.models.weights.read import read_tensors
 
 RECORDED = Path(__file__).with_name("recorded")
 
@@ -84,3 +86,20 @@ def test_networks_return_what_pytorch_does_with_the_same_weights(
     assert relative(outputs.logits, recorded["logits"]) < 1e-9
     # these are recorded in float32
     assert relative(outputs.features["pooled"], recorded["pooled"]) < 1e-6
+
+
+@pytest.mark.parametrize("file", ["toy.pth", "toy_checkpoint.pth"])
+def test_files_that_pytorch_wrote_are_read_to_the_bit(file):
+    tensors = read_tensors(RECORDED / file)
+    expected = dict(np.load(RECORDED / "toy.npz", allow_pickle=False))
+    if file == "toy_checkpoint.pth":
+        expected = {key: value for key, value in expected.items() if "." in key}
+    assert tensors.kind == "torch"
+    assert tensors.arrays.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(tensors.arrays[key], value, err_msg=key, strict=key != "half")
+
+
+def test_a_file_in_pytorchs_old_format_is_refused_with_a_way_out():
+    with pytest.raises(UserError, match=r"before 1\.6.*save it again"):
+        read_tensors(RECORDED / "toy_legacy.pth")
