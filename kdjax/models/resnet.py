@@ -1,11 +1,13 @@
 """Residual networks, with thin and tiny variants; ResNet-50 in torchvision's layout or Keras'.
 
-torchvision's strides the 3 x 3 convolution; Keras' strides the first 1 x 1, has biases and an eps of 1.001e-5.
+torchvision's strides the 3 x 3 convolution; Keras' strides the first 1 x 1, has biases, an eps of 1.001e-5
+and slower running statistics.
 
 See "Deep Residual Learning for Image Recognition" by He et al., 2016 (https://arxiv.org/abs/1512.03385).
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -17,7 +19,14 @@ from kdjax.models.normalization import IMAGENET, Normalizations
 from kdjax.types import Array, Outputs
 
 EPSILONS = {"torch": 1e-5, "keras": 1.001e-5}
-"""Of the normalisations, by layout."""
+MOMENTUMS = {"torch": 0.9, "keras": 0.99}
+
+
+def normalisation(layout: str, axis_name: str | None) -> Callable[..., BatchNorm]:
+    """Returns what makes the batch normalisations of a layout."""
+    return functools.partial(
+        BatchNorm, axis_name, epsilon=EPSILONS[layout], momentum=MOMENTUMS[layout]
+    )
 
 
 class Block(nn.Module):
@@ -46,7 +55,7 @@ class Block(nn.Module):
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, D]`, D = width or 4 * width."""
         width, stride = self.width, self.stride
         keras = self.layout == "keras"
-        epsilon = EPSILONS[self.layout]
+        norm = normalisation(self.layout, self.axis_name)
         if self.bottleneck and keras:
             plan = [(width, 1, stride), (width, 3, 1), (4 * width, 1, 1)]
         elif self.bottleneck:
@@ -58,11 +67,11 @@ class Block(nn.Module):
             last = index == len(plan)
             y = Conv(features, size, step, self.dtype, use_bias=keras, name=f"conv{index}")(y)
             scale = nn.initializers.zeros if last and self.zero_init else nn.initializers.ones
-            y = BatchNorm(self.axis_name, scale, epsilon, name=f"norm{index}")(y, train=train)
+            y = norm(scale_init=scale, name=f"norm{index}")(y, train=train)
             y = y if last else nn.relu(y)
         if stride != 1 or x.shape[-1] != y.shape[-1]:
             x = Conv(y.shape[-1], 1, stride, self.dtype, use_bias=keras, name="shortcut_conv")(x)
-            x = BatchNorm(self.axis_name, epsilon=epsilon, name="shortcut_norm")(x, train=train)
+            x = norm(name="shortcut_norm")(x, train=train)
         return nn.relu(y + x.astype(y.dtype))
 
 
@@ -96,7 +105,7 @@ class ResNet(nn.Module):
         """Creates the layers, which `stem` and `stage` share between them."""
         keras = self.layout == "keras"
         self.stem_conv = Conv(self.base_width, 7, 2, self.dtype, use_bias=keras)
-        self.stem_norm = BatchNorm(self.axis_name, epsilon=EPSILONS[self.layout])
+        self.stem_norm = normalisation(self.layout, self.axis_name)()
         for stage, depth in enumerate(self.depths, start=1):
             for index in range(1, depth + 1):
                 block = Block(
