@@ -1,5 +1,6 @@
 """Networks by name: every one returns `Outputs(logits, features)`."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -47,6 +48,10 @@ def create(
     layout = choose_layout(name, layout)
     check_positive("num_classes", num_classes)
     check_positive("width", width)
+    if not math.isfinite(width):
+        raise ValueError(f"width={width} is not finite")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype={jnp.dtype(dtype)} must be of floating point numbers")
     check_choice("depthwise", depthwise, depthwise_forms.FORMS)
     backbone = name.removeprefix(DUAL)
     shared = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from kdjax.models.inverted_residual import divisible
 from kdjax.models.layers import BatchNorm, Classifier, Conv, DepthwiseConv, SqueezeExcite, pool
 from kdjax.models.normalization import IMAGENET, Normalizations
 from kdjax.models.stochastic import drop_path, dropout, example_keys
@@ -93,18 +94,12 @@ PLANS = {
 """The networks by name; `tiny` is for tests and first attempts."""
 
 
-def round_channels(channels: float) -> int:
-    """Returns the nearest multiple of 8, at least 8, or the next one if that is below 90 %."""
-    rounded = max(DIVISOR, int(channels + DIVISOR / 2) // DIVISOR * DIVISOR)
-    return rounded + DIVISOR if rounded < 0.9 * channels else rounded
-
-
 def block_plans(plan: Plan, width: float = 1.0) -> tuple[BlockPlan, ...]:
     """Returns the blocks of a network in order, scaled; `width` multiplies its channels once more."""
     found: list[BlockPlan] = []
     count = dict.fromkeys(range(1, 5), 0)
     for number, group in enumerate(plan.groups):
-        channels = round_channels(group.channels * plan.width * width)
+        channels = divisible(group.channels * plan.width * width)
         for place in range(math.ceil(group.repeats * plan.depth)):
             count[group.stage] += 1
             name = f"stage{group.stage}_block{count[group.stage]}"
@@ -266,6 +261,6 @@ def build(
       **options: further attributes of `EfficientNet`, such as `drop_path_rate`.
     """
     plan = PLANS[name]
-    stem, head = (round_channels(count * plan.width * width) for count in (plan.stem, plan.head))
+    stem, head = (divisible(count * plan.width * width) for count in (plan.stem, plan.head))
     rate = plan.drop_rate if drop_rate is None else drop_rate
     return EfficientNet(block_plans(plan, width), stem, head, drop_rate=rate, **options)

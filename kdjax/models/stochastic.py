@@ -43,6 +43,8 @@ def drop_path(x: Array, rate: float, keys: Array | None, number: int) -> Array:
 
 
 def _drop(x: Array, shape: tuple[int, ...], rate: float, keys: Array | None, number: int) -> Array:
+    if not 0 <= rate < 1:
+        raise ValueError(f"a drop rate must be in [0, 1), got {rate}")
     if keys is None or rate == 0:
         return x
 

@@ -17,6 +17,7 @@ from kdjax import models
 from kdjax.checks import UserError
 from kdjax.files import read_json, write_json
 from kdjax.methods import Network
+from kdjax.models.weights.runs import restore_best
 from kdjax.train.state import TrainState
 from kdjax.types import PyTree
 
@@ -240,18 +241,7 @@ def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int
     config = read_config(folder)
     net = network(config.student, dtype or config.student.dtype, key="teacher")
     shapes = variable_shapes(net, image_size_of(folder, config))
-    if not (folder / "best").is_dir():
-        raise UserError(f"{folder} has no checkpoint yet; finish `kdjax train` there first")
-    with ocp.CheckpointManager(
-        (folder / "best").absolute(), options=ocp.CheckpointManagerOptions(read_only=True)
-    ) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise UserError(f"{folder} has no checkpoint yet; finish `kdjax train` there first")
-        try:
-            variables = manager.restore(step, args=ocp.args.StandardRestore())
-        except (ValueError, KeyError, OSError) as error:
-            raise UserError(f"{folder}/best/{step} cannot be read: {_first_line(error)}") from error
+    variables, step = restore_best(folder)
     check_variables(variables, shapes, f"{folder}/best/{step}", config.student.network)
     return net, jax.tree.map(np.asarray, variables), step
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from data_pipeline.loader import IDS
 from kdjax.checks import UserError
-from kdjax.train.pretrained import load_student
+from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, create_state
 from kdjax.types import Batch
@@ -27,8 +27,9 @@ def blank_batch(plan: Plan) -> Batch:
 
 
 def check_plan(config: ConfigDict) -> None:
-    """Raises UserError when the method or its heads cannot be built; computes and writes nothing."""
+    """Raises UserError when the method, its heads or the student's weights do not fit; writes nothing."""
     plan = make_plan(config)
+    check_student(plan.config, plan.student, plan.image_size)
     try:
         jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))
     except ValueError as error:

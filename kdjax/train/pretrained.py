@@ -1,6 +1,7 @@
 """Published or own weights that a run begins with: the student's first ones, teachers from files."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +21,17 @@ def load_student(config: ConfigDict, state: TrainState) -> TrainState:
     Raises:
       UserError: naming the key and the file that cannot be used.
     """
-    student = config.student
-    if not student.weights:
+    if not config.student.weights:
         return state
-    try:
-        loaded = load_weights(
-            student.network, student.weights, student_variables(state), layout=student.layout
-        )
-    except UserError as error:
-        raise UserError(f"student.weights: {error}") from error
-    params = {**state.params, "student": _arrays(loaded["params"])}
-    return state.replace(params=params, batch_stats=_arrays(loaded.get("batch_stats", {})))
+    loaded = _load_student(config, student_variables(state))
+    params = {**state.params, "student": loaded["params"]}
+    return state.replace(params=params, batch_stats=loaded["batch_stats"])
+
+
+def check_student(config: ConfigDict, net: Network, image_size: int) -> None:
+    """Raises UserError, naming the key, unless the student can begin with `student.weights`."""
+    if config.student.weights:
+        _load_student(config, _blank(net, image_size), say=lambda line: None)
 
 
 def load_teachers(config: ConfigDict, image_size: int) -> list[tuple[Network, PyTree]]:
@@ -47,13 +48,11 @@ def load_teachers(config: ConfigDict, image_size: int) -> list[tuple[Network, Py
     found = []
     for path in teacher.weights:
         net = network(block, teacher.dtype, key="teacher")
-        shapes = variable_shapes(net, image_size)
-        blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         try:
             variables = load_weights(
                 teacher.network,
                 path,
-                blank,
+                _blank(net, image_size),
                 layout=teacher.layout,
                 say=partial(_refuse_untrained, path),
             )
@@ -63,13 +62,25 @@ def load_teachers(config: ConfigDict, image_size: int) -> list[tuple[Network, Py
     return found
 
 
+def _load_student(config: ConfigDict, variables: PyTree, **how: Any) -> PyTree:
+    student = config.student
+    try:
+        return load_weights(
+            student.network, student.weights, variables, layout=student.layout, **how
+        )
+    except UserError as error:
+        raise UserError(f"student.weights: {error}") from error
+
+
+def _blank(net: Network, image_size: int) -> PyTree:
+    """Returns variables of a network that are all 0."""
+    shapes = variable_shapes(net, image_size)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 def _refuse_untrained(path: str, line: str) -> None:
-    """A teacher's weights must be whole: what a student would learn anew, nobody trains here."""
+    """What a student would learn, nobody trains in a teacher: its weights must be whole and fit."""
     raise UserError(
-        f"{path} does not hold a whole detector ({line}); train it first: give it to a run as "
-        "student.weights, and that run as teacher.runs"
+        f"{path} is no detector that can teach as it is ({line.removeprefix(f'{path}: ')}); train it first: "
+        "give it to a run as student.weights, and that run as teacher.runs"
     )
-
-
-def _arrays(tree: PyTree) -> PyTree:
-    return jax.tree.map(jnp.asarray, tree)

@@ -92,7 +92,6 @@ def update(
         held = hold_backbone(updates["student"], trains)
         updates = {**updates, "student": held}
         opt_state = hold_moments(opt_state, state.opt_state, trains)
-        batch_stats = keep_unless(trains, batch_stats, state.batch_stats)
     new_state = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),

@@ -15,7 +15,7 @@ from kdjax.models.weights.convert import find
 from kdjax.models.weights.guard import shown
 from kdjax.models.weights.read import read_tensors
 from kdjax.models.weights.runs import read_run
-from kdjax.models.weights.schemes import Match, best_match, branches, likeliest
+from kdjax.models.weights.schemes import Match, best_match, branches, likeliest, remark
 from kdjax.types import PyTree
 
 OWNERS = {"torch": "PyTorch's", "keras": "Keras'"}
@@ -34,7 +34,8 @@ def load_weights(
 
     A head of another number of classes is not taken: ours stays as it was, as it does when the file has
     none. A backbone's file goes into both branches of a dual-branch network, and into a detector that is built
-    on this backbone. Everything else must fit exactly.
+    on this backbone. Everything else must fit exactly. Of a detector's two classes the first is real, the second
+    fake; no file says so of itself.
 
     Args:
       name: name of the network, one of `models.names()`.
@@ -42,7 +43,8 @@ def load_weights(
         a run, whose best checkpoint is taken.
       variables: of `models.create(name, layout=layout).init`: `params` and `batch_stats`.
       layout: the network's layout, which must be the file's; empty: the network's first.
-      say: gets one line about what was not taken from the file; printed to stderr where None.
+      say: gets one line about what was not taken from the file, or is to be known of it; printed to stderr
+        where None.
 
     Returns:
       A tree like `variables`, with the same shapes and dtypes.
@@ -52,13 +54,13 @@ def load_weights(
       ValueError: for an unknown network or layout, or variables of another network.
     """
     path, layout = Path(path), choose_layout(name, layout)
+    if not {"params", "batch_stats"} <= set(variables):
+        raise ValueError(f"variables must hold params and batch_stats, got {sorted(variables)}")
     flat = flatten_dict(variables, sep="/")
-    if path.is_dir():
-        values = read_run(name, path, layout, flat)
-    else:
-        values, line = _of_file(name, path, layout, flat)
-        if line:
-            (say or _print)(line)
+    read = read_run if path.is_dir() else _of_file
+    values, line = read(name, path, layout, flat)
+    if line:
+        (say or _print)(line)
     new = {key: jnp.asarray(values.get(key, leaf), leaf.dtype) for key, leaf in flat.items()}
     return unflatten_dict(new, sep="/")
 
@@ -91,10 +93,11 @@ def _of_file(
         kept |= {f"{prefix}{layer}": why for layer, why in found.kept.items()}
     if not whole:
         outside = {key.split("/")[1] for key in flat}.difference(places)
-        kept |= dict.fromkeys(sorted(outside), f"not of {backbone}")
+        kept |= dict.fromkeys(sorted(outside), f"no part of {backbone}'s file")
     reasons = "; ".join(f"{layer} ({why})" for layer, why in kept.items())
     lines = [f"these keep their initial values: {reasons}"] if kept else []
-    lines += [match.note] if match.note else []
+    if known := remark(match, tensors.arrays):
+        lines.append(known)
     return values, f"{path}: {'; '.join(lines)}" if lines else ""
 
 

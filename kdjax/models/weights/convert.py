@@ -243,7 +243,14 @@ def _check_values(
     where: str,
 ) -> None:
     for key, value in values.items():
-        if not np.isfinite(value).all():
+        if value.dtype.kind != "f":
+            raise UserError(
+                f"{where}: its {shown(names[key])} holds {value.dtype}, not floating point numbers; "
+                "save the weights before they are quantised"
+            )
+        with np.errstate(over="ignore"):
+            narrow = value.astype(np.float32)
+        if not np.isfinite(narrow).all():
             raise UserError(f"{where}: its {shown(names[key])} holds values that are not finite")
         if key[1] == "var" and (value < 0).any():
             raise UserError(f"{where}: its {shown(names[key])} holds negative variances")

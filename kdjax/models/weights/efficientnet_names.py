@@ -4,13 +4,21 @@ timm's files of the `tf_` networks have the names of its others, but TensorFlow'
 belong to the layout `keras`.
 """
 
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
 from kdjax.models.efficientnet import PLANS, BlockPlan, block_plans
+from kdjax.models.normalization import IMAGENET
 
 LAYOUT_OF = {"lukemelas": "keras"}
 """Layout of the schemes whose weights were trained in another one than `torch`, Keras' own aside.
 
 `lukemelas` is the package efficientnet_pytorch, whose weights came from TensorFlow.
 """
+
+NORMALISATION = re.compile(r"normalization(_\d+)?/(mean|variance)")
 
 IGNORED: dict[str, tuple[str, ...]] = {"keras": ("normalization", "rescaling")}
 """What files hold that the networks here do not: Keras normalises the images inside the network."""
@@ -114,3 +122,27 @@ def _ends(conv: str, norm: str, classifier: str | None = None) -> Names:
     if classifier is None:
         return {"stem_conv": conv, "stem_norm": norm}
     return {"head_conv": conv, "head_norm": norm, "classifier": classifier}
+
+
+def remark(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns what is to be said of a Keras file whose network normalises images otherwise than ours."""
+    found = {
+        match[2]: array
+        for name, array in arrays.items()
+        if (match := NORMALISATION.fullmatch(name))
+    }
+    if set(found) != {"mean", "variance"}:
+        return ""
+    mean, deviation = map(np.array, IMAGENET)
+    # the published files hold the deviation for the variance, and their network divides by its root twice
+    alike = [
+        np.allclose(np.ravel(found["mean"]), mean, atol=1e-3),
+        any(np.allclose(np.ravel(found["variance"]), deviation**p, atol=1e-3) for p in (1, 2)),
+    ]
+    if all(alike):
+        return ""
+    shown = {name: np.round(np.ravel(array)[:3], 3).tolist() for name, array in found.items()}
+    return (
+        f"its network normalises images by a mean of {shown['mean']} and a variance of {shown['variance']}, "
+        "not by ImageNet's, which this network is given"
+    )

@@ -7,9 +7,6 @@ Their `last_linear` is a matrix, our `embedding_conv` a 1 x 1 kernel. The heads 
 from kdjax.models.inception_blocks import Parts
 from kdjax.models.inception_resnet import PLANS
 
-IGNORED: dict[str, tuple[str, ...]] = {"facenet": ()}
-"""Prefixes of what the files hold and our network does not, by scheme."""
-
 STEM = ("conv2d_1a", "conv2d_2a", "conv2d_2b", "conv2d_3b", "conv2d_4a", "conv2d_4b")
 """Their names of the stem's convolutions."""
 

@@ -13,9 +13,6 @@ SINGLE_UNIT = "real"
 Of its weights `w` and bias `b` two logits are made: columns `(w, 0)` and `(b, 0)`.
 """
 
-IGNORED: dict[str, tuple[str, ...]] = {"keras": ()}
-"""Prefixes of what the files hold and our networks do not, by scheme."""
-
 
 def schemes(name: str) -> dict[str, dict[str, str]]:
     """Returns `{scheme: {path of our layer: name of theirs}}` of the network `name` of `PLANS`."""

@@ -10,9 +10,6 @@ from kdjax.models.mobilenet import PLANS
 TIMM_EPSILON = 1e-5
 """Of the normalisations in timm's `mobilenetv2_100` and `mobilenetv3_large_100`."""
 
-IGNORED: dict[str, tuple[str, ...]] = {"torchvision": (), "timm": (), "keras": ()}
-"""Prefixes of what the files hold and our networks do not, by scheme."""
-
 NOTES = {
     (
         "mobilenet_v3_large",

@@ -9,10 +9,15 @@ from flax.traverse_util import flatten_dict
 from kdjax.checks import UserError
 from kdjax.files import read_json
 from kdjax.models.families import layouts
+from kdjax.types import PyTree
+
+HEAD = "params/classifier/"
 
 
-def read_run(name: str, run: Path, layout: str, wanted: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the variables of a run's best checkpoint by path.
+def read_run(
+    name: str, run: Path, layout: str, wanted: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], str]:
+    """Returns the variables of a run's best checkpoint by path, and a line about a head of other classes.
 
     Args:
       name: name of the network that they are for.
@@ -29,7 +34,16 @@ def read_run(name: str, run: Path, layout: str, wanted: dict[str, Any]) -> dict[
     for key, found, asked in zip(("network", "layout"), theirs, (name, layout), strict=True):
         if found != asked:
             raise UserError(f"{run} is a run with student.{key}={found}, not {asked}")
-    found, step = _restore(run)
+    tree, step = restore_best(run)
+    found = {path: np.asarray(leaf) for path, leaf in flatten_dict(tree, sep="/").items()}
+    line, bias = "", f"{HEAD}bias"
+    if {bias} <= found.keys() & wanted.keys() and found[bias].shape != wanted[bias].shape:
+        classes = [tree[bias].shape[0] for tree in (found, wanted)]
+        line = (
+            f"{run}: these keep their initial values: classifier (the run's has {classes[0]} classes, "
+            f"ours {classes[1]})"
+        )
+        found |= {path: leaf for path, leaf in wanted.items() if path.startswith(HEAD)}
     for path in sorted(found.keys() | wanted.keys()):
         shapes = [np.shape(tree[path]) if path in tree else "missing" for tree in (found, wanted)]
         if shapes[0] != shapes[1]:
@@ -37,7 +51,7 @@ def read_run(name: str, run: Path, layout: str, wanted: dict[str, Any]) -> dict[
                 f"{run}/best/{step} does not fit: {path} is {shapes[0]} there, {shapes[1]} here; "
                 f"the run has student.width={student.get('width', 1.0)}"
             )
-    return found
+    return found, line
 
 
 def _student(run: Path) -> dict[str, Any]:
@@ -48,7 +62,12 @@ def _student(run: Path) -> dict[str, Any]:
     return student
 
 
-def _restore(run: Path) -> tuple[dict[str, np.ndarray], int]:
+def restore_best(run: Path) -> tuple[PyTree, int]:
+    """Returns variables and step of a run's best checkpoint, whatever network they are of.
+
+    Raises:
+      UserError: when there is none, or it cannot be read.
+    """
     # where no run is read, Orbax need not be installed
     import orbax.checkpoint as ocp
 
@@ -64,5 +83,4 @@ def _restore(run: Path) -> tuple[dict[str, np.ndarray], int]:
         except (ValueError, KeyError, OSError) as error:
             line = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise UserError(f"{run}/best/{step} cannot be read: {line}") from error
-    flat = flatten_dict(variables, sep="/")
-    return {path: np.asarray(leaf) for path, leaf in flat.items()}, step
+    return variables, step

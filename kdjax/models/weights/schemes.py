@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
+
 from kdjax.models import efficientnet, inception_resnet, mesonet, mobilenet, resnet, xception
+from kdjax.models.families import DUAL
 from kdjax.models.weights import (
     efficientnet_names,
     inception_resnet_names,
@@ -82,7 +85,7 @@ def branches(name: str) -> tuple[str, tuple[str, ...]] | None:
     """
     if name in COMPOSED:
         return COMPOSED[name]
-    backbone = name.removeprefix("dual_")
+    backbone = name.removeprefix(DUAL)
     if backbone not in TABLES:
         return None
     return backbone, ("",) if backbone == name else DUAL_BRANCHES
@@ -117,9 +120,16 @@ def best_match(network: str, kind: str, tensors: Iterable[str], layout: str) -> 
             tuple(getattr(table, "IGNORED", {}).get(scheme, ())),
             tuple(getattr(table, "BGR", {}).get(scheme, ())),
             getattr(table, "SINGLE_UNIT", ""),
+            getattr(table, "NOTES", {}).get((network, scheme), ""),
         )
         found.append(match)
     return max(found, key=lambda match: (match.found, match.layout == layout), default=None)
+
+
+def remark(match: Match, arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns what whoever loads a file must know of it, empty where there is nothing."""
+    own = getattr(TABLES[match.network], "remark", None)
+    return match.note or (own(arrays) if own is not None else "")
 
 
 def likeliest(kind: str, tensors: Iterable[str]) -> Match | None:

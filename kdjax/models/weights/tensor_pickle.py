@@ -174,7 +174,13 @@ def _counts(values: Any) -> tuple[int, ...]:
     return values
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, marks: Any = None
+) -> Tensor:
+    del grad, hooks
+    if marks:
+        # a conjugate or negative view has other values than its storage
+        raise UnusableFileError(f"marks a tensor in a way that is not read; {WAY_OUT}")
     _expect(isinstance(storage, Storage) and len(_counts(shape)) == len(_counts(strides)))
     _counts((offset,))
     return Tensor(storage, offset, shape, strides)

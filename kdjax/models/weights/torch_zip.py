@@ -83,7 +83,9 @@ def _state_dict(value: Any) -> dict[str, Tensor]:
             break
         value = wrapped
     if not isinstance(value, dict):
-        raise UnusableFileError(f"holds no state dict but a {type(value).__name__}; {WAY_OUT}")
+        raise UnusableFileError(
+            f"holds no state dict but an object of type {type(value).__name__}; {WAY_OUT}"
+        )
     tensors = {
         name: entry
         for name, entry in value.items()

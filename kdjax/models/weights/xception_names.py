@@ -2,9 +2,6 @@
 
 from kdjax.models.xception import DEPTHS
 
-IGNORED: dict[str, tuple[str, ...]] = {"pretrainedmodels": (), "timm": ()}
-"""By scheme, prefixes of what the PyTorch files hold and the network does not: nothing."""
-
 
 def schemes(name: str) -> dict[str, dict[str, str]]:
     """Returns `{scheme: {our layer: their layer}}` of the network `name`.

@@ -53,3 +53,9 @@ def test_without_keys_or_rate_nothing_is_dropped():
     np.testing.assert_array_equal(dropout(x, 0.5, None, 0), x)
     np.testing.assert_array_equal(drop_path(x, 0.0, keys, 0), x)
     assert dropout(x.astype(jnp.bfloat16), 0.5, keys, 0).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.5, 1.5])
+def test_a_rate_that_is_no_share_is_refused(rate):
+    with pytest.raises(ValueError, match=r"drop rate must be in \[0, 1\)"):
+        dropout(jnp.ones((4, 3)), rate, None, 0)

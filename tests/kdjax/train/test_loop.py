@@ -346,7 +346,9 @@ def test_classifier_alone_trains_during_the_warm_up(tiny_dataset, tmp_path):
     for name, value in before.params["student"].items():
         same = jax.tree.map(np.array_equal, value, after["params"][name])
         assert all(jax.tree.leaves(same)) == (name != "classifier"), name
-    jax.tree.map(np.testing.assert_array_equal, before.batch_stats, after["batch_stats"])
+    # what the classifier saw in training it must see in evaluation: the running statistics follow
+    moved = jax.tree.map(lambda a, b: (a != b).any(), before.batch_stats, after["batch_stats"])
+    assert all(jax.tree.leaves(moved))
 
 
 def test_partial_evaluation_leaves_the_whole_one_alone(finished):

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 import configs
 from kdjax.checks import UserError
 from kdjax.models.weights.resnet_names import schemes
-from kdjax.train.initial import initial_state
+from kdjax.train.initial import check_plan, initial_state
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
 from kdjax.train.state import student_variables
@@ -85,6 +85,14 @@ def test_a_file_that_does_not_fit_ends_the_run_before_it_begins(tiny_dataset, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sweep_is_told_of_weights_that_do_not_fit_before_it_begins(tiny_dataset, tmp_path, blank):
+    path, _ = write(tmp_path / "w.safetensors", student_variables(blank))
+    check_plan(config_for(tiny_dataset, student__weights=path))
+    wide = config_for(tiny_dataset, student__weights=path, student__width=2.0)
+    with pytest.raises(UserError, match=r"^student\.weights: .*w\.safetensors does not fit"):
+        check_plan(wide)
+
+
 def test_a_file_is_a_teacher(tiny_dataset, blank, tmp_path):
     path, arrays = write(tmp_path / "w.safetensors", student_variables(blank))
     options = {"teacher__weights": path, "teacher__network": "resnet_tiny"}
@@ -99,7 +107,9 @@ def test_a_file_is_a_teacher(tiny_dataset, blank, tmp_path):
 def test_a_teacher_without_a_head_for_two_classes_is_refused(tiny_dataset, blank, tmp_path):
     path, _ = write(tmp_path / "w.safetensors", student_variables(blank), classes=1000)
     options = {"teacher__weights": path, "teacher__network": "resnet_tiny"}
-    with pytest.raises(UserError, match=r"^teacher\.weights: .* not hold a whole detector"):
+    with pytest.raises(
+        UserError, match=r"^teacher\.weights: .* no detector that can teach as it is"
+    ):
         make_plan(config_for(tiny_dataset, "kd:resnet_tiny", **options))
 
 

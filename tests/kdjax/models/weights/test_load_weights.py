@@ -361,7 +361,7 @@ def test_a_backbone_goes_into_both_branches_and_the_rest_is_said(file, theirs):
     assert_equal(found, wanted)
     assert len(said) == 1
     for kept in ("classifier", "fusion2", "fusion3", "fusion4"):
-        assert f"{kept} (not of resnet_tiny)" in said[0]
+        assert f"{kept} (no part of resnet_tiny's file)" in said[0]
 
 
 @pytest.mark.slow
@@ -397,7 +397,7 @@ def test_a_detector_takes_its_backbone(file, name, scheme, kept):
     # all but the first convolution and the head
     assert all(len(paths) >= len(theirs) - 3 for paths in taken.values())
     assert len(said) == 1
-    assert "classifier (not of " in said[0]
+    assert "classifier (no part of " in said[0]
     assert all(f"{layer} ({why})" in said[0] for layer, why in kept)
 
 
@@ -419,3 +419,42 @@ def test_another_eps_than_the_networks_is_said(file, capsys):
     path = file(published(variables, table["torchvision"]))
     load_weights("mobilenet_v3_large", path, variables)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "told"),
+    [
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False),
+        ((0.485, 0.456, 0.406), (0.229**2, 0.224**2, 0.225**2), False),
+        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), True),
+    ],
+)
+def test_a_keras_efficientnet_of_other_input_statistics_is_told(file, capsys, mean, variance, told):
+    variables = filled("efficientnet_tiny", 0, layout="keras")
+    table = schemes.TABLES["efficientnet_tiny"].schemes("efficientnet_tiny")["keras"]
+    arrays = published(variables, table, "keras")
+    arrays |= {
+        "normalization/mean": np.array(mean, np.float32),
+        "normalization/variance": np.array(variance, np.float32),
+        "normalization/count": np.array(0),
+    }
+    load_weights("efficientnet_tiny", file(arrays, "keras"), variables, layout="keras")
+    assert ("normalises images by a mean of [0.0, 0.0, 0.0]" in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.bool_])
+def test_quantised_weights_are_refused(file, ours, theirs, dtype):
+    whole = {name: array.astype(dtype) for name, array in theirs.items()}
+    assert "not floating point numbers" in refusal("resnet_tiny", file(whole), ours)
+
+
+def test_numbers_too_large_for_float32_are_refused(file, ours, theirs):
+    large = {**theirs, "conv1.weight": np.float64(theirs["conv1.weight"]) * 1e200}
+    assert "not finite" in refusal("resnet_tiny", file(large), ours)
+
+
+@pytest.mark.parametrize("collections", [(), ("params",)])
+def test_variables_lacking_a_collection_are_refused(file, ours, theirs, collections):
+    part = {name: ours[name] for name in collections}
+    with pytest.raises(ValueError, match="must hold params and batch_stats"):
+        load_weights("resnet_tiny", file(theirs), part)

@@ -92,3 +92,15 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
             path.write_text("{")
     line = refusal("resnet_tiny", tmp_path, variables(0))
     assert f"{tmp_path}/best/2 cannot be read" in line
+
+
+def test_a_runs_head_of_other_classes_is_left_and_said(run):
+    write_config(run, layout="torch")
+    said, ours = [], variables(0, num_classes=3)
+    found = load_weights("resnet_tiny", run, ours, say=said.append)
+    head = found["params"]["classifier"]
+    jax.tree.map(np.testing.assert_array_equal, head, ours["params"]["classifier"])
+    stem = found["params"]["stem_conv"]["kernel"]
+    np.testing.assert_array_equal(stem, variables(1)["params"]["stem_conv"]["kernel"])
+    assert len(said) == 1
+    assert "classifier (the run's has 2 classes, ours 3)" in said[0]

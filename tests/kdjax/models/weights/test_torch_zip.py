@@ -137,8 +137,12 @@ HOSTILE = {
     "a key that cannot be hashed": (b"}]Ns", "damaged pickle"),
     "a key of tuples": (b"})" + b"\x85" * 100_000 + b"Ns", "damaged pickle"),
     "a dict in itself": (b"}q\x00X\x05\x00\x00\x00modelh\x00s", "no tensors by name"),
-    "a list": (b"]" + WEIGHT + b"a", "no state dict but a list"),
-    "a tensor": (WEIGHT, "no state dict but a Tensor"),
+    "a list": (b"]" + WEIGHT + b"a", "no state dict but an object of type list"),
+    "a negative view": (
+        state_dict(a=WEIGHT.removesuffix(b"tR") + b"}" + encoded("neg") + b"\x88stR"),
+        "marks a tensor in a way that is not read",
+    ),
+    "a tensor": (WEIGHT, "no state dict but an object of type Tensor"),
     "no tensor": (b"}", "it has nothing"),
     "an unknown storage": (state_dict(w=tensor("0", "X", 1, (1,), (1,))), "'torch.X'"),
     "a missing storage": (
