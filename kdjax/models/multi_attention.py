@@ -35,7 +35,8 @@ def attention_pool(maps: Array, attention: Array) -> Array:
     """Bilinear attention pooling: sums a map once for each attention, weighted by it.
 
     `pooled[b, m] = sum over positions of attention[b, i, j, m] * maps[b, i, j]`, in float32 at least.
-    An attention of another size is interpolated linearly.
+    An attention of another size is interpolated linearly between the centres of its pixels; the authors' code
+    aligns the corners.
 
     Args:
       maps: float `[B, H, W, C]`.
