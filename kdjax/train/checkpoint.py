@@ -220,11 +220,13 @@ def variable_shapes(net: Network, image_size: int) -> PyTree:
 
 
 def image_size_of(run: str | Path, config: ConfigDict) -> int:
-    """Returns the side of the images that a run was trained on, in pixels."""
+    """Returns the side of the images that a run was trained on, in pixels; 64 where its files do not tell."""
+    if config.data.image_size or not (Path(run) / "inputs.json").exists():
+        return config.data.image_size or 64
     inputs = read_json(Path(run) / "inputs.json", "a run of `kdjax train`")
-    dataset = inputs.get("dataset")
+    dataset = inputs.get("dataset") if isinstance(inputs, dict) else None
     stored = dataset.get("image_size") if isinstance(dataset, dict) else None
-    return config.data.image_size or (stored if isinstance(stored, int) and stored > 0 else 64)
+    return stored if isinstance(stored, int) and stored > 0 else 64
 
 
 def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int]:

@@ -265,7 +265,7 @@ def test_vid_starts_at_a_variance_of_five(bench):
         ({"loss": "rkd", "sam_radius": -1.0}, r"method\.sam_radius"),
         ({"loss": "sam", "weight": 2.0, "teacher_count": 0}, r"set method\.sam_radius"),
         ({"loss": "collaborative", "teacher_count": 0}, r"student\.qualities=c40"),
-        ({"loss": "sam"}, r"teacher\.runs or teacher\.recorded is set"),
+        ({"loss": "sam"}, r"teacher\.runs, teacher\.weights or teacher\.recorded is set"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(bench, options, message):
