@@ -65,6 +65,17 @@ def test_a_student_begins_with_the_weights_of_the_file(tiny_dataset, blank, tmp_
     jax.tree.map(np.testing.assert_array_equal, again.params, blank.params)
 
 
+@pytest.mark.slow
+def test_a_run_that_goes_on_needs_the_file_no_more(tiny_dataset, blank, tmp_path):
+    path, _ = write(tmp_path / "w.safetensors", student_variables(blank))
+    config = config_for(tiny_dataset, student__weights=path)
+    result = train(config, tmp_path / "run")
+    path.unlink()
+    assert train(config, tmp_path / "run") == result
+    with pytest.raises(UserError, match=r"^student\.weights: .* does not exist"):
+        train(config, tmp_path / "other")
+
+
 def test_a_head_of_other_classes_stays_as_drawn(tiny_dataset, blank, tmp_path, capsys):
     path, arrays = write(tmp_path / "w.safetensors", student_variables(blank), classes=1000)
     state = initial_state(make_plan(config_for(tiny_dataset, student__weights=path)))
