@@ -111,7 +111,17 @@ def test_lock_covers_every_dependency_and_leaves_torch_out() -> None:
 def test_makefile_has_the_promised_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    assert {"demo", "demo-full", "test", "test-slow", "lint", "format", "lock", "bench"} <= targets
+    assert {
+        "demo",
+        "demo-full",
+        "test",
+        "test-slow",
+        "test-every",
+        "lint",
+        "format",
+        "lock",
+        "bench",
+    } <= targets
 
 
 def test_makefile_refuses_an_unfit_python_in_one_line(tmp_path: Path) -> None:
