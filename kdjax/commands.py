@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 import configs
+from data_pipeline import manifest
 from data_pipeline.loader import open_dataset
 from data_pipeline.prepare import prepare
 from kdjax import demo, methods, models
@@ -177,3 +178,4 @@ def _show_dataset(folder: Path) -> None:
     print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")
     for split, size in dataset.sizes.items():
         print(f"  {split}: {size} images")
+    print(f"  checksum: {manifest.checksum(dataset.path)}")
