@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from kdjax import losses
 from kdjax.checks import check_choice, check_positive
+from kdjax.losses.frequency import MODES
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
 from kdjax.methods.part import Part
@@ -29,6 +30,11 @@ class _Settings(NamedTuple):
     both_directions: bool
     relative_margin: bool
     mode: str
+
+    @property
+    def view_mode(self) -> str:
+        """The mode of the multi-view loss, whose densities have no scale anyway."""
+        return "official" if self.mode == "official" else "paper"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -88,7 +94,8 @@ def add(
       cost: of the views: `squared`, or `transport` on the cumulative sums.
       both_directions: whether the contrast also runs from teacher to student.
       relative_margin: whether `margin` is relative to `sum v_T^2`.
-      mode: `paper`, or `official` for the published code's arithmetic.
+      mode: `relative` takes frequency attention relative to the teacher map's energy; `paper` as it is printed;
+        `official` the published code's arithmetic, in both losses.
 
     Returns:
       The part, with the terms `frequency_attention` and `multi_view`.
@@ -202,7 +209,7 @@ def _distillation(
                 other,
                 losses.directions(keys[0], settings.views),
                 coordinates=settings.coordinates,
-                mode=settings.mode,
+                mode=settings.view_mode,
             )
             value, share = losses.multi_view_and_closed(
                 *densities,
@@ -216,7 +223,7 @@ def _distillation(
                 relative_margin=settings.relative_margin,
                 mask=mask,
                 axis_name=axis_name,
-                mode=settings.mode,
+                mode=settings.view_mode,
             )
             view += weight * value
             closed.append(share)
@@ -236,7 +243,11 @@ def _check_variants(settings: _Settings) -> None:
     check_choice("method.scale", settings.scale, ("sum", "channel"))
     check_choice("method.coordinates", settings.coordinates, ("index", "normalized"))
     check_choice("method.cost", settings.cost, ("squared", "transport"))
-    check_choice("method.mode", settings.mode, ("paper", "official"))
+    check_choice("method.mode", settings.mode, MODES)
+    if settings.mode == "relative" and settings.scale != "sum":
+        raise ValueError(
+            f"method.scale={settings.scale} needs method.mode=paper or official: a relative loss has no scale"
+        )
 
 
 def _init_adapters(

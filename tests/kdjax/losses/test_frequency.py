@@ -157,6 +157,95 @@ def test_official_mode_equals_the_published_code(channels, gamma):
     np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-6)
 
 
+def relative_reference(student, teacher, gamma):
+    """The relative loss by its formulas in float64, over the whole spectrum."""
+    total = []
+    for s, t in zip(student, teacher, strict=True):
+        share = distances(s, t) / distances(t, np.zeros_like(t)).sum()
+        weight = np.exp(gamma * share.sum(axis=-1))
+        total.append((weight / weight.mean() * share.sum(axis=-1)).sum())
+    return np.array(total)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 4), (3, 5), (1, 1), (1, 2)])
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])
+def test_the_relative_distance_is_a_share_of_the_teachers_energy(size, gamma):
+    student, teacher = maps(*size)
+    with jax.enable_x64(True):
+        got = attention(jnp.asarray(student), jnp.asarray(teacher), gamma=gamma, mode="relative")
+    np.testing.assert_allclose(got, relative_reference(student, teacher, gamma), rtol=1e-11)
+    got = attention(jnp.float32(student), jnp.float32(teacher), gamma=gamma, mode="relative")
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, relative_reference(student, teacher, gamma), rtol=1e-5)
+
+
+def test_the_relative_distance_of_a_silent_student_is_one():
+    _, teacher = jnp.float32(maps(6, 5))
+    got = attention(jnp.zeros_like(teacher), teacher, gamma=0.0, mode="relative")
+    np.testing.assert_allclose(got, 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 10.0, 1e5])
+def test_the_relative_distance_and_its_direction_do_not_know_the_scale(scale):
+    student, teacher = jnp.float32(maps(6, 5))
+
+    def loss(s, t):
+        return attention(s, t, mode="relative").sum()
+
+    value, grad = jax.value_and_grad(loss)(student, teacher)
+    scaled, scaled_grad = jax.value_and_grad(loss)(scale * student, scale * teacher)
+    np.testing.assert_allclose(scaled, value, rtol=1e-5)
+    np.testing.assert_allclose(scale * scaled_grad, grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1e4])
+def test_a_student_far_from_the_teacher_is_pulled_with_finite_weights(gamma):
+    student, teacher = jnp.float32(maps(8, 8, 4))
+    value, grad = jax.value_and_grad(
+        lambda s: attention(s, teacher, gamma=gamma, mode="relative").sum()
+    )(100 * student)
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(grad).all()
+    # the weights are at most the number of frequencies
+    plain = attention(100 * student, teacher, gamma=0.0, mode="relative").sum()
+    assert value <= 64 * plain
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-20])
+def test_a_teacher_without_energy_says_nothing(scale):
+    student, teacher = jnp.float32(maps(8, 8, 4))
+    value, grad = jax.value_and_grad(
+        lambda s: attention(s, scale * teacher, mode="relative").sum()
+    )(student)
+    assert value == 0
+    np.testing.assert_array_equal(grad, np.zeros(student.shape))
+
+
+def test_the_relative_gradient_holds_weights_and_energy_constant():
+    student, teacher = maps(3, 4, 2)
+    energy = [distances(t, np.zeros_like(t)).sum() for t in teacher]
+    weights = []
+    for s, t, total in zip(student, teacher, energy, strict=True):
+        weight = np.exp(distances(s, t).sum(-1) / total)
+        weights.append(weight / weight.mean() / total)
+    step, expected = 1e-5, np.zeros_like(student)
+    for place in np.ndindex(student.shape):
+        moved = np.zeros_like(student)
+        moved[place] = step
+        up, down = (
+            reference(student + sign * moved, teacher, weights=weights).sum() for sign in (1, -1)
+        )
+        expected[place] = (up - down) / (2 * step)
+    with jax.enable_x64(True):
+
+        def loss(s, t):
+            return attention(s, t, mode="relative").sum()
+
+        by_student, by_teacher = jax.grad(loss, (0, 1))(jnp.asarray(student), jnp.asarray(teacher))
+    np.testing.assert_allclose(by_student, expected, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(by_teacher, -expected, rtol=1e-7, atol=1e-9)
+
+
 def test_what_cannot_be_matched_is_refused():
     student, teacher = jnp.float32(maps())
     with pytest.raises(ValueError, match="adapter"):
@@ -167,3 +256,5 @@ def test_what_cannot_be_matched_is_refused():
         losses.frequency_attention(student, teacher, scale="mean")
     with pytest.raises(ValueError, match="teacher"):
         losses.frequency_attention(student, teacher[0])
+    with pytest.raises(ValueError, match="relative"):
+        losses.frequency_attention(student, teacher, mode="relative", scale="channel")
