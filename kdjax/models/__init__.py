@@ -37,7 +37,7 @@ def create(
         are float32, or float64 if `dtype` or the images are.
       width: factor on all channel counts.
       layout: `torch` or `keras`: whose published version of the network it is (padding, strides, eps);
-        empty: the first of `layouts(name)`, which is `torch` where a network has both.
+        empty: the first of `layouts(name)`, which is `torch` where a network has both, but for the lite ones.
       depthwise: form of the depthwise convolutions: `shift` (for CPUs), `lax` (XLA's), `auto` by platform.
       axis_name: device axis over which batch statistics are averaged.
       **options: of the kind of network; ResNets take `zero_init`, dual-branch networks `rho` too.

@@ -1,21 +1,21 @@
-"""EfficientNet B0, B1 and B4, in the layout of torchvision and timm or in Keras' (and TensorFlow's).
+"""EfficientNet B0, B1 and B4 and Lite0 to Lite2, in the layout of torchvision and timm or in Keras' (and TensorFlow's).
 
 The layouts differ in padding (`symmetric`, `same`), in the eps of the normalisations and in their momentum.
 
 See "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" by Tan and Le, 2019
-(https://arxiv.org/abs/1905.11946).
+(https://arxiv.org/abs/1905.11946). Which blocks there are stands in `efficientnet_plans`.
 """
 
 import functools
-import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from kdjax.models.inverted_residual import divisible
+from kdjax.models.efficientnet_plans import PLANS, BlockPlan, Group, block_plans, end_widths
 from kdjax.models.layers import BatchNorm, Classifier, Conv, DepthwiseConv, SqueezeExcite, pool
-from kdjax.models.normalization import IMAGENET, Normalizations
+from kdjax.models.normalization import IMAGENET, LITE, Normalizations
 from kdjax.models.stochastic import drop_path, dropout, example_keys
 from kdjax.types import Array, Outputs
 
@@ -28,85 +28,9 @@ EPSILON = {"torch": 1e-5, "keras": 1e-3}
 MOMENTUM = {"torch": 0.9, "keras": 0.99}
 """Weight of the normalisations' old statistics, by layout."""
 
-DIVISOR = 8
-"""Every channel count is a multiple of it."""
 
-
-class Group(NamedTuple):
-    """Blocks of one kind: the first one strides, the others keep the map's shape.
-
-    `stage` is the one they belong to; `channels` and `repeats` are those before scaling.
-    """
-
-    stage: int
-    channels: int
-    repeats: int
-    expansion: int
-    size: int
-    stride: int
-
-
-class Plan(NamedTuple):
-    """What tells one network from another: its scaling, its dropout, and what is scaled."""
-
-    width: float
-    depth: float
-    drop_rate: float
-    groups: tuple[Group, ...]
-    stem: int = 32
-    head: int = 1280
-
-
-class BlockPlan(NamedTuple):
-    """One block: its name here, its place (from 0) in its group, and the group with scaled channels."""
-
-    name: str
-    group: int
-    place: int
-    settings: Group
-
-
-GROUPS = (
-    Group(1, 16, 1, 1, 3, 1),
-    Group(1, 24, 2, 6, 3, 2),
-    Group(2, 40, 2, 6, 5, 2),
-    Group(3, 80, 3, 6, 3, 2),
-    Group(3, 112, 3, 6, 5, 1),
-    Group(4, 192, 4, 6, 5, 2),
-    Group(4, 320, 1, 6, 3, 1),
-)
-"""The blocks of B0."""
-
-TINY_GROUPS = (
-    Group(1, 8, 1, 1, 3, 1),
-    Group(1, 8, 1, 2, 3, 2),
-    Group(2, 16, 1, 2, 5, 2),
-    Group(3, 16, 2, 2, 3, 2),
-    Group(4, 24, 1, 2, 5, 2),
-)
-
-PLANS = {
-    "efficientnet_b0": Plan(1.0, 1.0, 0.2, GROUPS),
-    "efficientnet_b1": Plan(1.0, 1.1, 0.2, GROUPS),
-    "efficientnet_b4": Plan(1.4, 1.8, 0.4, GROUPS),
-    "efficientnet_tiny": Plan(1.0, 1.0, 0.2, TINY_GROUPS, stem=8, head=32),
-}
-"""The networks by name; `tiny` is for tests and first attempts."""
-
-
-def block_plans(plan: Plan, width: float = 1.0) -> tuple[BlockPlan, ...]:
-    """Returns the blocks of a network in order, scaled; `width` multiplies its channels once more."""
-    found: list[BlockPlan] = []
-    count = dict.fromkeys(range(1, 5), 0)
-    for number, group in enumerate(plan.groups):
-        channels = divisible(group.channels * plan.width * width)
-        for place in range(math.ceil(group.repeats * plan.depth)):
-            count[group.stage] += 1
-            name = f"stage{group.stage}_block{count[group.stage]}"
-            stride = 1 if place else group.stride
-            settings = group._replace(channels=channels, stride=stride)
-            found.append(BlockPlan(name, number, place, settings))
-    return tuple(found)
+def _activation(lite: bool) -> Callable[[Array], Array]:
+    return nn.relu6 if lite else nn.silu
 
 
 def _normalise(layout: str, axis_name: str | None, name: str | None = None) -> BatchNorm:
@@ -117,7 +41,7 @@ class Block(nn.Module):
     """An inverted residual block: widen, convolve each channel, squeeze and excite, narrow.
 
     The middle has `expansion` times the channels of the input, the squeezed vector a quarter as
-    many as the input. A block that keeps the map's shape adds its input.
+    many as the input. A block that keeps the map's shape adds its input. A lite one does not squeeze.
 
     Attributes:
       settings: channels, expansion, kernel and stride.
@@ -127,6 +51,7 @@ class Block(nn.Module):
       dtype: dtype it computes in.
       depthwise: form of the depthwise convolution.
       axis_name: device axis for the batch statistics.
+      lite: whether it does without squeeze-and-excitation and has ReLU6 for swish.
     """
 
     settings: Group
@@ -136,6 +61,7 @@ class Block(nn.Module):
     dtype: jnp.dtype = jnp.float32
     depthwise: str = "auto"
     axis_name: str | None = None
+    lite: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, keys: Array | None = None) -> Array:
@@ -143,10 +69,11 @@ class Block(nn.Module):
         channels, stride = self.settings.channels, self.settings.stride
         inputs, middle = x.shape[-1], x.shape[-1] * self.settings.expansion
         norm = functools.partial(_normalise, self.layout, self.axis_name)
+        activation = _activation(self.lite)
         y = x
         if middle != inputs:
             y = Conv(middle, 1, dtype=self.dtype, name="expand_conv")(y)
-            y = nn.silu(norm("expand_norm")(y, train=train))
+            y = activation(norm("expand_norm")(y, train=train))
         y = DepthwiseConv(
             self.settings.size,
             stride,
@@ -155,9 +82,10 @@ class Block(nn.Module):
             self.depthwise,
             name="depthwise_conv",
         )(y)
-        y = nn.silu(norm("depthwise_norm")(y, train=train))
-        squeezed = max(1, inputs // 4)
-        y = SqueezeExcite(squeezed, nn.silu, dtype=self.dtype, name="squeeze")(y)
+        y = activation(norm("depthwise_norm")(y, train=train))
+        if not self.lite:
+            squeezed = max(1, inputs // 4)
+            y = SqueezeExcite(squeezed, nn.silu, dtype=self.dtype, name="squeeze")(y)
         y = Conv(channels, 1, dtype=self.dtype, name="project_conv")(y)
         y = norm("project_norm")(y, train=train)
         if stride != 1 or inputs != channels:
@@ -181,6 +109,7 @@ class EfficientNet(nn.Module):
       dtype: dtype it computes in; parameters and statistics are float32 (float64 for float64).
       depthwise: form of the depthwise convolutions.
       axis_name: device axis for the batch statistics.
+      lite: whether its blocks do without squeeze-and-excitation, and ReLU6 takes swish's place everywhere.
     """
 
     blocks: tuple[BlockPlan, ...]
@@ -193,6 +122,7 @@ class EfficientNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
     depthwise: str = "auto"
     axis_name: str | None = None
+    lite: bool = False
 
     @property
     def draws(self) -> bool:
@@ -201,6 +131,7 @@ class EfficientNet(nn.Module):
 
     def setup(self) -> None:
         """Creates the layers, which `stem` and `stage` share between them."""
+        self.activation = _activation(self.lite)
         self.stem_conv = Conv(self.stem_width, 3, 2, self.dtype, PADDING[self.layout])
         self.stem_norm = _normalise(self.layout, self.axis_name)
         for number, block in enumerate(self.blocks):
@@ -212,6 +143,7 @@ class EfficientNet(nn.Module):
                 self.dtype,
                 self.depthwise,
                 self.axis_name,
+                self.lite,
             )
             setattr(self, block.name, layer)
         self.head_conv = Conv(self.head_width, 1, dtype=self.dtype)
@@ -220,14 +152,16 @@ class EfficientNet(nn.Module):
 
     def stem(self, images: Array, *, train: bool) -> Array:
         """Maps normalised images `[B, H, W, 3]` to what the first stage takes."""
-        return nn.silu(self.stem_norm(self.stem_conv(images), train=train))
+        return self.activation(self.stem_norm(self.stem_conv(images), train=train))
 
     def stage(self, number: int, x: Array, *, train: bool, keys: Array | None = None) -> Array:
         """Returns the map of stage 1 to 4 from that of the one before it; `keys` drop residual branches."""
         for block in self.blocks:
             if block.settings.stage == number:
                 x = getattr(self, block.name)(x, train=train, keys=keys)
-        return nn.silu(self.head_norm(self.head_conv(x), train=train)) if number == 4 else x
+        if number != 4:
+            return x
+        return self.activation(self.head_norm(self.head_conv(x), train=train))
 
     def __call__(self, images: Array, train: bool = False) -> Outputs:
         """Maps normalised images `[B, H, W, 3]` to logits `[B, num_classes]` and features."""
@@ -241,16 +175,22 @@ class EfficientNet(nn.Module):
 
 
 def normalizations(name: str) -> Normalizations:
-    """Returns the normalisations of the images by layout, ImageNet's of them all.
+    """Returns the normalisations of the images by layout: ImageNet's, but for TensorFlow's lite networks.
 
     Keras' networks normalise inside, to the same numbers.
     """
-    del name
+    if PLANS[name].lite:
+        return {"keras": LITE, "torch": IMAGENET}
     return {"torch": IMAGENET, "keras": IMAGENET}
 
 
 def build(
-    name: str, *, width: float = 1.0, drop_rate: float | None = None, **options: Any
+    name: str,
+    *,
+    width: float = 1.0,
+    drop_rate: float | None = None,
+    layout: str = "",
+    **options: Any,
 ) -> EfficientNet:
     """Returns the network `name` of `PLANS`, its width coefficient multiplied by `width`.
 
@@ -258,9 +198,15 @@ def build(
       name: one of `PLANS`.
       width: factor on all channel counts, which stay multiples of 8.
       drop_rate: dropout before the classifier, by default the published one.
+      layout: `torch` or `keras`; empty: the first of `normalizations`.
       **options: further attributes of `EfficientNet`, such as `drop_path_rate`.
     """
     plan = PLANS[name]
-    stem, head = (divisible(count * plan.width * width) for count in (plan.stem, plan.head))
-    rate = plan.drop_rate if drop_rate is None else drop_rate
-    return EfficientNet(block_plans(plan, width), stem, head, drop_rate=rate, **options)
+    return EfficientNet(
+        block_plans(plan, width),
+        *end_widths(plan, width),
+        drop_rate=plan.drop_rate if drop_rate is None else drop_rate,
+        layout=layout or next(iter(normalizations(name))),
+        lite=plan.lite,
+        **options,
+    )

@@ -8,6 +8,9 @@ Normalizations = dict[str, tuple[Triple, Triple]]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """ImageNet's statistics, as torchvision's and timm's weights take them."""
 
+LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
+"""What TensorFlow's EfficientNet-Lites take: `(x - 127) / 128` of RGB in [0, 255]."""
+
 UNIT = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """From [0, 1] to [-1, 1]."""
 

@@ -1,4 +1,4 @@
-"""Pretrained weights: a file of PyTorch or Keras, or a run of one's own, into a network's variables."""
+"""Pretrained weights: a file of PyTorch or Keras, an installed package's or a run of one's own, into variables."""
 
 import sys
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from kdjax.checks import UserError
 from kdjax.models.families import choose_layout
 from kdjax.models.weights.convert import find
 from kdjax.models.weights.guard import shown
+from kdjax.models.weights.imagenet import IMAGENET, imagenet_file
 from kdjax.models.weights.read import read_tensors
 from kdjax.models.weights.runs import read_run
 from kdjax.models.weights.schemes import Match, best_match, branches, likeliest, remark
@@ -40,7 +41,7 @@ def load_weights(
     Args:
       name: name of the network, one of `models.names()`.
       path: weights of PyTorch (`.pth`, `.safetensors`) or Keras (`.h5`, `.weights.h5`, `.keras`), or the folder of
-        a run, whose best checkpoint is taken.
+        a run, whose best checkpoint is taken; or the word `imagenet`, for the file of an installed package.
       variables: of `models.create(name, layout=layout).init`: `params` and `batch_stats`.
       layout: the network's layout, which must be the file's; empty: the network's first.
       say: gets one line about what was not taken from the file, or is to be known of it; printed to stderr
@@ -53,7 +54,8 @@ def load_weights(
       UserError: when the file cannot be read or does not fit; the line names what differs.
       ValueError: for an unknown network or layout, or variables of another network.
     """
-    path, layout = Path(path), choose_layout(name, layout)
+    layout = choose_layout(name, layout)
+    path = _imagenet(name) if path == IMAGENET else Path(path)
     if not {"params", "batch_stats"} <= set(variables):
         raise ValueError(f"variables must hold params and batch_stats, got {sorted(variables)}")
     flat = flatten_dict(variables, sep="/")
@@ -67,6 +69,11 @@ def load_weights(
 
 def _print(line: str) -> None:
     print(f"kdjax: {line}", file=sys.stderr)
+
+
+def _imagenet(name: str) -> Path:
+    composed = branches(name)
+    return imagenet_file(name if composed is None else composed[0])
 
 
 def _of_file(

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kdjax.models.efficientnet import PLANS, BlockPlan, block_plans
+from kdjax.models.efficientnet_plans import PLANS, BlockPlan, block_plans
 from kdjax.models.normalization import IMAGENET
 
 LAYOUT_OF = {"lukemelas": "keras"}
 """Layout of the schemes whose weights were trained in another one than `torch`, Keras' own aside.
 
-`lukemelas` is the package efficientnet_pytorch, whose weights came from TensorFlow.
+`lukemelas` is the package efficientnet_pytorch, whose weights came from TensorFlow, and its offspring
+efficientnet_lite_pytorch.
 """
 
 NORMALISATION = re.compile(r"normalization(_\d+)?/(mean|variance)")
@@ -28,14 +29,22 @@ Names = dict[str, str]
 
 
 def schemes(name: str) -> dict[str, Names]:
-    """Returns the names of every layer with parameters, by naming scheme."""
-    blocks = block_plans(PLANS[name])
+    """Returns the names of every layer with parameters, by naming scheme; a lite network is not in all."""
+    plan = PLANS[name]
+    blocks = block_plans(plan)
+    if plan.lite:
+        found = {"timm": _timm(blocks), "lukemelas": _lukemelas(blocks)}
+        return {scheme: _unsqueezed(names) for scheme, names in found.items()}
     return {
         "torchvision": _torchvision(blocks),
         "timm": _timm(blocks),
         "lukemelas": _lukemelas(blocks),
         "keras": _keras(blocks),
     }
+
+
+def _unsqueezed(names: Names) -> Names:
+    return {here: there for here, there in names.items() if "/squeeze/" not in here}
 
 
 def _torchvision(blocks: tuple[BlockPlan, ...]) -> Names:

@@ -17,14 +17,13 @@ from kdjax.models.weights.guard import (
     shown,
 )
 from kdjax.models.weights.hdf5 import read_hdf5
+from kdjax.models.weights.torch_legacy import is_torch_legacy, read_torch_legacy
 from kdjax.models.weights.torch_zip import is_torch_zip, read_torch_zip
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 """What wrappers of PyTorch put before all names."""
 
 KERAS_MEMBER = "model.weights.h5"
-# the number that every file of the format before 1.6 begins with, as pickled
-OLD_TORCH = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 KNOWN = "PyTorch's .pth or .pt, .safetensors, and Keras' .h5, .weights.h5 or .keras are read"
 NUMBERS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -51,7 +50,7 @@ def read_tensors(path: str | Path) -> Tensors:
     Wrappers are peeled off: the dicts around a checkpoint's state dict, and prefixes that all of its names have.
 
     Args:
-      path: a `.pth` or `.pt` file of PyTorch >= 1.6, a `.safetensors` file, or a `.h5`, `.weights.h5` or `.keras`
+      path: a `.pth` or `.pt` file of PyTorch, a `.safetensors` file, or a `.h5`, `.weights.h5` or `.keras`
         file of Keras.
 
     Raises:
@@ -90,10 +89,12 @@ def _read(file: BinaryIO) -> Tensors:
     if head[8:9] == b"{":
         file.seek(0)
         return Tensors("torch", without_prefixes(_read_safetensors(file.read())))
-    if OLD_TORCH in head[:16] or head[257:262] == b"ustar":
+    if is_torch_legacy(head):
+        return Tensors("torch", without_prefixes(read_torch_legacy(file)))
+    if head[257:262] == b"ustar":
         raise UnusableFileError(
-            "is of PyTorch's format before 1.6, which is a program; load and save it again with "
-            "torch.save in PyTorch >= 1.6, or convert it to safetensors"
+            "is of PyTorch's first format, a tar archive; load it and save it again with torch.save in "
+            "PyTorch >= 1.6, or convert it to safetensors"
         )
     if head[:1] == b"\x80" and head[1:2] <= b"\x05":
         raise UnusableFileError("is a pickle, which is a program; save its tensors as safetensors")

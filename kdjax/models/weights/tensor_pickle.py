@@ -5,9 +5,10 @@ lists, numbers, strings and tensors are carried out on plain Python values, and 
 its numbers lie. Nothing is imported and nothing of the file is called: a name outside the list ends the reading.
 """
 
+import io
 import pickletools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from kdjax.models.weights.guard import MAX_TENSORS, UnusableFileError, shown
 
@@ -36,10 +37,10 @@ STORAGES = {
 
 
 class Storage(NamedTuple):
-    """A run of numbers, in a file of its own in the archive.
+    """A run of numbers, which lies elsewhere: in an archive in a file of its own.
 
     Attributes:
-      key: name of that file.
+      key: what it is called there.
       dtype: what it holds, a value of `STORAGES`.
       size: how many.
     """
@@ -64,21 +65,37 @@ class Name(NamedTuple):
     name: str
 
 
-def load(data: bytes) -> Any:
-    """Returns what a pickle describes: dicts, lists, tuples, numbers, strings, None, `Storage` and `Tensor`.
+class Loaded(NamedTuple):
+    """What a pickle describes.
 
-    Dicts may hold themselves, so whoever walks the value keeps count.
+    Attributes:
+      value: dicts, lists, tuples, numbers, strings, None, `Storage` and `Tensor`. Dicts may hold themselves, so
+        whoever walks it keeps count.
+      storages: all that it names, also outside the value, each as often as it does.
+    """
+
+    value: Any
+    storages: list[Storage]
+
+
+def load(data: bytes) -> Any:
+    """Returns the value that a pickle describes, see `load_next`."""
+    return load_next(io.BytesIO(data)).value
+
+
+def load_next(stream: BinaryIO) -> Loaded:
+    """Returns what the pickle that begins here describes; the stream is left behind it.
 
     Raises:
-      UnusableFileError: naming what the pickle would call or do beyond that.
+      UnusableFileError: naming what the pickle would call or do beyond describing tensors.
     """
     machine = _Machine()
     try:
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
+        for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
             if count >= MAX_INSTRUCTIONS:
                 raise UnusableFileError("holds a pickle too long for the weights of one network")
             if instruction.name == "STOP":
-                return machine.stack.pop()
+                return Loaded(machine.stack.pop(), machine.storages)
             step = STEPS.get(instruction.name)
             if step is None:
                 raise UnusableFileError(
@@ -99,6 +116,7 @@ class _Machine:
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.tensors = 0
+        self.storages: list[Storage] = []
 
     def since_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.marked.pop()
@@ -152,9 +170,14 @@ class _Machine:
 
     def storage(self) -> None:
         match self.stack.pop():
-            case ("storage", Name(kind), str(key), str(), int(size)) if kind in STORAGES:
-                _expect(size >= 0)
-                self.push(Storage(key, STORAGES[kind], size))
+            case ("storage", Name(kind), str(key), str(), int(size), *view) if kind in STORAGES:
+                # PyTorch before 1.6 says a sixth thing: which other storage this one is a part of, always None
+                # since 0.4
+                _expect(size >= 0 and len(view) <= 1)
+                if view not in ([], [None]):
+                    raise UnusableFileError(f"has a part of a storage as a storage; {WAY_OUT}")
+                self.storages.append(Storage(key, STORAGES[kind], size))
+                self.push(self.storages[-1])
             case _:
                 raise ValueError
 
@@ -186,6 +209,10 @@ def _tensor(
     return Tensor(storage, offset, shape, strides)
 
 
+def _old_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
+    return _tensor(storage, offset, shape, strides, None, None)
+
+
 def _parameter(tensor: Any, *_: Any) -> Tensor:
     _expect(isinstance(tensor, Tensor))
     return tensor
@@ -194,6 +221,8 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 # with the fewest and the most arguments
 CALLS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "torch._utils._rebuild_tensor_v2": (_tensor, 6, 7),
+    # of PyTorch before 0.4
+    "torch._utils._rebuild_tensor": (_old_tensor, 4, 4),
     "torch._utils._rebuild_parameter": (_parameter, 3, 3),
     "torch.Size": (_counts, 1, 1),
     "collections.OrderedDict": (dict, 0, 0),

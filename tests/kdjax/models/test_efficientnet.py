@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from kdjax.models import efficientnet
 from kdjax.models.cost import cost
+from kdjax.models.inverted_residual import divisible
 from kdjax.models.stochastic import EXAMPLES
 from kdjax.models.weights import efficientnet_names
 
@@ -55,7 +56,7 @@ def test_every_network_returns_the_common_features(name):
 
 def test_channels_are_multiples_of_eight_near_what_was_asked():
     asked = [1, 11, 12, 20, 44.8, 156.8, 179.2]
-    assert [efficientnet.divisible(x) for x in asked] == [8, 16, 16, 24, 48, 160, 176]
+    assert [divisible(x) for x in asked] == [8, 16, 16, 24, 48, 160, 176]
     half = efficientnet.build("efficientnet_b0", width=0.5)
     assert (half.stem_width, half.head_width) == (16, 640)
     assert {block.settings.channels for block in half.blocks} == {8, 16, 24, 40, 56, 96, 160}

@@ -71,7 +71,7 @@ FILES = {
     "a web page": (b"<!DOCTYPE html><html>" * 20, "starts with '<!DOCTYPE html><html><!D'"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "starts with 'version https"),
     "noise": (bytes(range(256)) * 3, "of no known format"),
-    "old PyTorch": (OLD + bytes(99), "torch.save in PyTorch >= 1.6"),
+    "old PyTorch cut off": (OLD + bytes(99), "damaged pickle"),
     "older PyTorch": (bytes(257) + b"ustar" + bytes(300), "torch.save in PyTorch >= 1.6"),
     "a pickle": (b"\x80\x04cos\nsystem\n.", "is a pickle, which is a program"),
     "a lone zip header": (b"PK\x03\x04" + bytes(30), "cut off"),
