@@ -29,6 +29,7 @@ def hsic(
     features: int = 0,
     rng: Array | None = None,
     mask: Array | None = None,
+    normalized: bool = False,
 ) -> Array:
     """Returns how strongly `x` and `y` depend on each other; 0 if they do not.
 
@@ -57,15 +58,19 @@ def hsic(
         the kernel within a few per cent at 4096.
       rng: key of the random features, needed if there are any.
       mask: float or bool `[B]`: what is 0 is as if it were not in the batch, be it NaN.
+      normalized: whether to divide by `sqrt(HSIC(x, x) HSIC(y, y))`: the kernel alignment CKA, in [0, 1], which
+        does not grow with the spread of the points. For the biased estimator alone.
 
     Returns:
-      A scalar of at least float32; 0 for fewer examples than the estimator needs.
+      A scalar of at least float32; 0 for fewer examples than the estimator needs, and normalized where all of
+      `x` or all of `y` are one point.
 
     Raises:
       ValueError: for shapes or options that are not allowed.
 
     See "Quality-Agnostic Deepfake Detection with Intra-model Collaborative Learning" by Le & Woo, 2023
-    (https://arxiv.org/abs/2309.05911), "Feature Selection via Dependence Maximization" by Song et
+    (https://arxiv.org/abs/2309.05911), "Similarity of Neural Network Representations Revisited" by Kornblith et
+    al., 2019 (https://arxiv.org/abs/1905.00414), "Feature Selection via Dependence Maximization" by Song et
     al., 2012, and "Random Features for Large-Scale Kernel Machines" by Rahimi & Recht, 2007.
     """
     check_choice("kernel", kernel, KERNELS)
@@ -75,6 +80,8 @@ def hsic(
         check_positive("sigma", sigma)
     if scale_by_dim and bandwidth != "fixed":
         raise ValueError(f"scale_by_dim=True needs bandwidth='fixed', got {bandwidth!r}")
+    if normalized and estimator != "biased":
+        raise ValueError(f"normalized=True needs estimator='biased', got {estimator!r}")
     if features < 0 or features % 2:
         raise ValueError(f"features={features} must be 0 or a positive even number")
     if features and rng is None:
@@ -101,13 +108,24 @@ def hsic(
         ]
         left, right = (_center(image, valid, (0,)) for image in images)
         cross = _cross_covariance(left, right)
+        if normalized:
+            return _cosine(cross, _cross_covariance(left, left), _cross_covariance(right, right))
         own = jnp.sum(left**2, axis=1), jnp.sum(right**2, axis=1)
     else:
         grams = [_kernel_minus_one(values, kernel) for values in points]
         left, right = (_center(gram, valid, (0, 1)) for gram in grams)
         cross = jnp.sum(left * right)
+        if normalized:
+            return _cosine(cross, jnp.sum(left**2), jnp.sum(right**2))
         own = jnp.diagonal(left), jnp.diagonal(right)
     return _estimate(cross, *own, jnp.sum(valid), estimator)
+
+
+def _cosine(cross: Array, left: Array, right: Array) -> Array:
+    """Returns `cross / sqrt(left right)`, 0 with no gradient where one of the squared norms is 0."""
+    present = (left > FLOOR**2) & (right > FLOOR**2)
+    norms = [jnp.sqrt(jnp.where(present, square, 1.0)) for square in (left, right)]
+    return jnp.where(present, cross / norms[0] / norms[1], 0.0)
 
 
 def _estimate(cross: Array, left: Array, right: Array, count: Array, estimator: str) -> Array:

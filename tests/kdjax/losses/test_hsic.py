@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from kdjax.losses.hsic import hsic
 
-STATIC = ("scale_by_dim", "kernel", "bandwidth", "estimator", "features")
+STATIC = ("scale_by_dim", "kernel", "bandwidth", "estimator", "features", "normalized")
 compiled = jax.jit(hsic, static_argnames=STATIC)
 compiled_gradient = jax.jit(jax.value_and_grad(hsic, (0, 1)), static_argnames=STATIC)
 OPTIONS = [
@@ -20,6 +20,8 @@ OPTIONS = [
     {"bandwidth": "mean", "estimator": "unbiased"},
     {"bandwidth": "median", "kernel": "laplace"},
     {"sigma": 1.5, "kernel": "laplace", "estimator": "unbiased"},
+    {"bandwidth": "median", "normalized": True},
+    {"sigma": 2.0, "kernel": "laplace", "normalized": True},
 ]
 
 
@@ -31,7 +33,13 @@ def samples(n=6, seed=0, dependence=1.0):
 
 
 def kernel_matrix(
-    x, sigma=6.0, kernel="gaussian", bandwidth="fixed", scale_by_dim=False, estimator=None
+    x,
+    sigma=6.0,
+    kernel="gaussian",
+    bandwidth="fixed",
+    scale_by_dim=False,
+    estimator=None,
+    normalized=False,
 ):
     """K by its definition, one pair at a time."""
     x = x.reshape(len(x), -1)
@@ -60,7 +68,25 @@ def unbiased(left, right):
 
 def reference(x, y, **options):
     estimate = unbiased if options.get("estimator") == "unbiased" else biased
-    return estimate(kernel_matrix(x, **options), kernel_matrix(y, **options))
+    left, right = kernel_matrix(x, **options), kernel_matrix(y, **options)
+    if options.get("normalized"):
+        return biased(left, right) / np.sqrt(biased(left, left) * biased(right, right))
+    return estimate(left, right)
+
+
+def test_normalized_it_is_one_for_what_says_the_same_and_does_not_grow_with_the_spread():
+    x, y = map(jnp.float32, samples())
+    options = {"bandwidth": "median", "normalized": True}
+    np.testing.assert_allclose(compiled(x, x[:, ::-1], **options), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        compiled(1000 * x, y, **options), compiled(x, y, **options), rtol=1e-4
+    )
+    # a linear alignment by its definition: Kornblith et al., with a kernel that is nearly linear
+    wide = {"sigma": 300.0, "normalized": True}
+    flat = [np.asarray(v, np.float64).reshape(len(v), -1) for v in (x, y)]
+    a, b = (v - v.mean(axis=0) for v in flat)
+    linear = (np.sum((a.T @ b) ** 2) / np.linalg.norm(a.T @ a) / np.linalg.norm(b.T @ b)).item()
+    np.testing.assert_allclose(compiled(x, y, **wide), linear, rtol=1e-2)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -154,7 +180,9 @@ def test_wide_kernels_and_far_points_keep_their_digits_in_float32():
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"sigma": 3.0}, {"kernel": "laplace", "bandwidth": "median"}])
+@pytest.mark.parametrize(
+    "options", [{"sigma": 3.0}, {"kernel": "laplace", "bandwidth": "median"}, OPTIONS[5]]
+)
 def test_random_features_are_within_five_per_cent_at_4096(options):
     x, y = (jnp.float32(z) for z in samples(40))
     exact = compiled(x, y, **options)
@@ -173,7 +201,7 @@ def test_few_random_features_are_right_on_average():
     assert abs(few.mean() - reference(*samples(40), **options)) < 4 * error
 
 
-HARDEST = [OPTIONS[3], {**OPTIONS[2], "features": 6, "rng": jax.random.key(0)}]
+HARDEST = [OPTIONS[3], OPTIONS[5], {**OPTIONS[2], "features": 6, "rng": jax.random.key(0)}]
 
 
 @pytest.mark.parametrize("options", HARDEST)
@@ -238,6 +266,7 @@ def test_wrong_arguments_are_refused():
         "bandwidth=": lambda: hsic(x, y, bandwidth="max"),
         "scale_by_dim": lambda: hsic(x, y, bandwidth="mean", scale_by_dim=True),
         "estimator": lambda: hsic(x, y, estimator="plain"),
+        "normalized=True": lambda: hsic(x, y, estimator="unbiased", normalized=True),
         "even": lambda: hsic(x, y, features=7, rng=jax.random.key(0)),
         "need rng": lambda: hsic(x, y, features=8),
     }.items():
