@@ -19,6 +19,7 @@ from kdjax.methods.defaults import defaults
 from kdjax.methods.kd import kd
 from kdjax.methods.part import Part, assemble
 from kdjax.methods.qad import qad
+from kdjax.methods.shares import part_shares
 from kdjax.methods.tokd import tokd
 
 __all__ = [
@@ -131,7 +132,10 @@ def _complete(options: Mapping[str, Any], known: Mapping[str, Any], name: str) -
     for key in options:
         if key not in known:
             raise ValueError(f"unknown option method.{key} of {name}; {nearest(key, known)}")
-    return {**known, **options}
+    found = {**known, **options}
+    if "shares" in known:
+        found["shares"] = {**known["shares"], **found["shares"]}
+    return found
 
 
 def _build(
@@ -146,12 +150,16 @@ def _build(
     factory = _parts()[name]
     wanted = inspect.signature(factory).parameters
     facts = {key: value for key, value in facts.items() if key in wanted}
+
+    def build(teachers: Sequence[Teacher]) -> Part:
+        own = {key: value for key, value in options.items() if key != "shares"}
+        part = factory(student, teachers, **facts, **own)
+        return part._replace(shares=part_shares(name, part.term_names, options["shares"]))
+
     if alone:
-        return factory(student, teachers, **facts, **options)
+        return build(teachers)
     # the others of a combination have the teachers
-    taught = () if _needs_none(name, options) else teachers
-    build = _naming(name, options, factory)
-    part = build(student, taught, **facts, **options)
+    part = _naming(name, options, build)(() if _needs_none(name, options) else teachers)
     return part._replace(init=_naming(name, options, part.init))
 
 

@@ -1,6 +1,7 @@
 """The contract that every method keeps, and what most of them share: networks at work, classification, checks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,9 @@ from kdjax.types import Array, Batch, Features, Images, Metrics, Outputs, PyTree
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 """The maps that every network has, deeper and smaller."""
+
+BALANCE = "balance/"
+"""Begins the name of the traced number that a term is multiplied with: the balance of the terms' gradients."""
 
 Terms = dict[str, Array]
 """Weighted scalar loss terms by name; their sum is the loss."""
@@ -79,6 +83,7 @@ class Method(NamedTuple):
         gradient of the global batch.
       hyper: the numbers that may be traced (loss weights, temperatures, margins).
       term_names: names of the loss terms, `cross_entropy` first.
+      shares: by term, the wanted share of the cross-entropy's gradient, where the terms are balanced.
     """
 
     init: Callable[..., tuple[dict[str, PyTree], PyTree]]
@@ -87,6 +92,7 @@ class Method(NamedTuple):
     grads: Callable[..., tuple[dict[str, PyTree], PyTree, PyTree, Metrics]]
     hyper: Mapping[str, float]
     term_names: tuple[str, ...]
+    shares: Mapping[str, float] = MappingProxyType({})
 
 
 def no_heads(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:

@@ -1,5 +1,6 @@
 """Defaults of every method's own options, as the papers give them; the configurations show them."""
 
+from copy import deepcopy
 from typing import Any
 
 COMMON: dict[str, Any] = {
@@ -14,6 +15,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "kd": {
         "temperature": 4.0,
         "kd_weight": 0.9,
+        "shares": {"kd": 1.0},
     },
     "add": {
         "frequency_weight": 1.0,
@@ -32,6 +34,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "both_directions": False,
         "relative_margin": False,
         "mode": "paper",
+        "shares": {"frequency_attention": 0.5, "multi_view": 0.5},
     },
     "ckd": {
         "contrast_weight": 0.1,
@@ -43,6 +46,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "anchors": "both",
         "normalizer": "none",
         "store": "representations",
+        "shares": {"contrast": 0.5},
     },
     "tokd": {
         "rgb_weight": 10.0,
@@ -56,6 +60,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "rotation_method": "expm",
         "rotation_target": "mean",
         "rotation_form": "cosine",
+        "shares": {"rgb": 0.5, "frequency": 0.5},
     },
     "qad": {
         "collaboration": "hsic",
@@ -74,6 +79,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "soft_temperature": 4.0,
         "soft_mix": 0.5,
         "center_rate": 0.5,
+        "shares": {"collaboration": 0.1},
     },
     "baselines": {
         "loss": "rkd",
@@ -85,9 +91,14 @@ PARTS: dict[str, dict[str, Any]] = {
         "teacher_features": (),
         "negatives": 1024,
         "sam_radius": 0.05,
+        "shares": {"loss": 0.5},
     },
 }
-"""Options of each part, by its name."""
+"""Options of each part, by its name.
+
+`shares` are of the cross-entropy's gradient, by term, where `train.balance` sets the terms' weights; a term without a
+share keeps its own. `loss` stands for whichever loss `baselines` has.
+"""
 
 CHANGED: dict[str, dict[str, Any]] = {"kd": {"cross_entropy_weight": 0.1}}
 """Common options that a method has its own default for."""
@@ -96,5 +107,5 @@ CHANGED: dict[str, dict[str, Any]] = {"kd": {"cross_entropy_weight": 0.1}}
 def defaults(method: str) -> dict[str, Any]:
     """Returns every option of a method, at its default; `combine` has those of every part."""
     if method == "combine":
-        return {**COMMON, "parts": (), **{name: dict(part) for name, part in PARTS.items()}}
-    return {**COMMON, **CHANGED.get(method, {}), **PARTS.get(method, {})}
+        return {**COMMON, "parts": (), **deepcopy(PARTS)}
+    return {**COMMON, **CHANGED.get(method, {}), **deepcopy(PARTS.get(method, {}))}

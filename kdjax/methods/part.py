@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from kdjax.methods import base
-from kdjax.methods.base import Inputs, Method, Network, Rest, Terms
+from kdjax.methods.base import BALANCE, Inputs, Method, Network, Rest, Terms
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
 Gradient = Callable[[dict[str, PyTree], Inputs], tuple[dict[str, PyTree], Rest]]
@@ -48,6 +48,7 @@ class Part(NamedTuple):
       term_names: names of the terms.
       init: `(rng, example) -> (heads by group, aux)`.
       wrap: takes the gradient elsewhere (AWP), or makes more of it (TOKD's rotations).
+      shares: by term, the wanted share of the cross-entropy's gradient.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Part(NamedTuple):
     term_names: tuple[str, ...] = ()
     init: Callable[..., tuple[dict[str, PyTree], PyTree]] = base.no_heads
     wrap: Wrap | None = None
+    shares: Mapping[str, float] = {}
 
 
 Classify = Callable[[Array, Array], Array]
@@ -90,6 +92,9 @@ def assemble(
     def view(part: Part, inputs: Inputs) -> Inputs:
         shared = {key: inputs.hyper[key] for key in SHARED if key in inputs.hyper}
         own = {name: inputs.hyper[name_of(part, name)] for name in part.hyper}
+        for name in part.term_names:
+            factor = inputs.hyper.get(f"{BALANCE}{name_of(part, name)}")
+            own |= {} if factor is None else {f"{BALANCE}{name}": factor}
         return inputs._replace(
             aux=inputs.aux[part.name], targets=inputs.targets[part.name], hyper={**shared, **own}
         )
@@ -119,6 +124,8 @@ def assemble(
             found, aux[part.name], seen = part.compare(outputs, own, view(part, inputs))
             values |= {name_of(part, name): term for name, term in found.items()}
             metrics |= {name_of(part, name): metric for name, metric in seen.items()}
+        values = {name: balanced(name, value, inputs.hyper) for name, value in values.items()}
+        metrics |= {f"{TERM}{name}": value for name, value in values.items()}
         return values, (model_state, aux, metrics)
 
     def forward(params: dict[str, PyTree], inputs: Inputs) -> Outputs:
@@ -140,6 +147,7 @@ def assemble(
 
     numbers = {name_of(part, name): value for part in parts for name, value in part.hyper.items()}
     names = [name_of(part, name) for part in parts for name in part.term_names]
+    shares = {name_of(part, name): share for part in parts for name, share in part.shares.items()}
     return Method(
         init=init,
         targets=targets,
@@ -147,7 +155,18 @@ def assemble(
         grads=grads,
         hyper={**weights, **numbers},
         term_names=("cross_entropy", *names),
+        shares=shares,
     )
+
+
+TERM = "term/"
+"""Begins the name of the metric that is a term as it stands in the loss: weighted and balanced."""
+
+
+def balanced(name: str, value: Array, hyper: Mapping[str, Array]) -> Array:
+    """Returns a term times its factor of the balance, where there is one."""
+    factor = hyper.get(f"{BALANCE}{name}")
+    return value if factor is None else factor.astype(value.dtype) * value
 
 
 SHARED = ("backbone_trains", "step")

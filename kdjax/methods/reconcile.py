@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from kdjax import losses, transforms
 from kdjax.methods import base
 from kdjax.methods.base import Inputs
-from kdjax.methods.part import Around, Gradient
+from kdjax.methods.part import Around, Gradient, balanced
 from kdjax.types import Array, Metrics, PyTree
 
 PROBES = "probes"
@@ -101,7 +101,8 @@ class Reconciliation(NamedTuple):
             count = jax.lax.pmean(count, own.axis_name)
         found = {}
         for name in self.branches:
-            weight = own.hyper[f"{name}_weight"].astype(probes[name].dtype)
+            weight = balanced(name, own.hyper[f"{name}_weight"], own.hyper)
+            weight = weight.astype(probes[name].dtype)
             scale = count.astype(probes[name].dtype) / jnp.where(weight > 0, weight, 1.0)
             found[name] = probes[name] * scale
         return found
