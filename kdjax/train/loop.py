@@ -170,9 +170,14 @@ class _Trainer:
         every = self.plan.config.train.gradient_ratio_every
         if not every:
             return False
-        # the first validation's step is measured too, so that even a short run shows its terms
-        order = sorted(self.validation_steps)
-        return step in order[::every]
+        # start, a tenth and end too: a term may hide the labels at first and be dead later
+        total = self.plan.total_steps
+        return step in {
+            1,
+            max(1, round(total / 10)),
+            total,
+            *sorted(self.validation_steps)[::every],
+        }
 
     def _gradient_ratios(self, replicated: TrainState, batch: Any) -> dict[str, float]:
         """Returns the gradient norm of each weighted term over the cross-entropy's."""
