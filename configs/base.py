@@ -86,6 +86,12 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.train.weight_schedules = ()
     # validations between two measurements of every loss term's gradient; 0: never
     config.train.gradient_ratio_every = 10
+    # whether each term's weight follows from its gradient's wanted share (method.shares): none, start, running
+    config.train.balance = "none"
+    # steps at the start that are measured; then, where running goes on, how often, and its moving average's decay
+    config.train.balance_steps = 20
+    config.train.balance_every = 20
+    config.train.balance_decay = 0.9
     config.train.log_every = 10
     # local devices to use; 0: all
     config.train.devices = 0

@@ -23,7 +23,7 @@ def part_shares(
       ValueError: for a share that is negative, or that names no term.
     """
     usual = PARTS[part]["shares"]
-    found = {}
+    found: dict[str, float] = {}
     for name, share in shares.items():
         check_non_negative(f"method.shares.{name}", share)
         terms = tuple(term_names) if name == ANY else (name,)

@@ -52,9 +52,16 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
         "learning_rate": options.learning_rate,
         "rotation_learning_rate": options.rotation_learning_rate,
     }
+    balance = plan.parts.balance
     try:
         state = create_state(
-            rng, plan.student, plan.method, plan.parts.optimizer, _example(plan), hyper
+            rng,
+            plan.student,
+            plan.method,
+            plan.parts.optimizer,
+            _example(plan),
+            hyper,
+            () if balance is None else balance.init(),
         )
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -16,13 +16,14 @@ from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
 from kdjax.train import checkpoint, parallel
+from kdjax.train.balancing import Gradients
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.predict import compile_predict
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, student_variables
-from kdjax.train.step import make_gradient_norms, make_train_step
+from kdjax.train.step import make_train_step
 
 
 def train(config: ConfigDict, run: Path) -> dict[str, Any]:
@@ -68,9 +69,9 @@ class _Trainer:
         self.train_step = parallel.compile_step(
             make_train_step(plan.parts, axis), devices, donate=True
         )
-        self.gradient_norm = parallel.compile_step(make_gradient_norms(plan.parts, axis), devices)
         self.predict = compile_predict(plan.student, plan.image_size, devices)
         self.teachers = parallel.replicate(plan.teacher_variables, devices)
+        self.gradients = Gradients(plan.parts, config.train, self.teachers, devices)
         self.batches = training_batches(
             plan.dataset,
             plan.qualities,
@@ -135,9 +136,10 @@ class _Trainer:
         clock = time.monotonic()
         while step < plan.total_steps:
             batch = parallel.shard(plan.records.attach(next(self.batches)), plan.devices)
+            replicated = self.gradients.balance(replicated, batch, step)
             measured = {}
             if self._measures_gradients(step + 1):
-                measured = self._gradient_ratios(replicated, batch)
+                measured = self.gradients.ratios(replicated, batch)
             replicated, metrics = self.train_step(replicated, self.teachers, batch)
             step += 1
             pending.append(metrics)
@@ -178,22 +180,6 @@ class _Trainer:
             total,
             *sorted(self.validation_steps)[::every],
         }
-
-    def _gradient_ratios(self, replicated: TrainState, batch: Any) -> dict[str, float]:
-        """Returns the gradient norm of each weighted term over the cross-entropy's."""
-        names = self.plan.method.term_names
-        if len(names) < 2:
-            return {}
-        norms = {}
-        for name in names:
-            choice = {other: np.float32(other == name) for other in names}
-            selection = parallel.replicate(choice, self.plan.devices)
-            norm = self.gradient_norm(replicated, self.teachers, batch, selection)
-            norms[name] = float(parallel.unreplicate(norm, self.plan.devices))
-        reference = norms.pop("cross_entropy", 0.0)
-        # a cross-entropy of weight 0 is no yardstick
-        ratios = norms if reference > 0 else {}
-        return {f"gradient_ratio/{name}": norm / reference for name, norm in ratios.items()}
 
     def _average(self, pending: list[Mapping[str, Any]]) -> dict[str, float]:
         rows = jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])

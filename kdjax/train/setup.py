@@ -13,6 +13,7 @@ from kdjax import methods
 from kdjax.checks import UserError
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train.balancing import make_balance
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
@@ -213,4 +214,5 @@ def make_parts(
             total_steps=total_steps,
             steps_per_epoch=per_epoch,
         ),
+        balance=make_balance(config, method),
     )

@@ -24,6 +24,7 @@ class TrainState(flax.struct.PyTreeNode):
       best_metric: float32 `[]`, best validation metric so far, -inf before the first validation.
       best_step: int32 `[]`, the step it was reached at.
       stale: int32 `[]`, validations in a row without a better metric.
+      balance: what was measured of the terms' gradients, `()` where they are not balanced.
     """
 
     step: Array
@@ -35,6 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
     best_metric: Array
     best_step: Array
     stale: Array
+    balance: PyTree
 
 
 def create_state(
@@ -44,6 +46,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     example: Batch,
     hyper: Mapping[str, float],
+    balance: PyTree = (),
 ) -> TrainState:
     """Returns the state before the first step.
 
@@ -54,6 +57,7 @@ def create_state(
       optimizer: transforms gradients of the groups of parameters.
       example: a batch as `Method.grads` gets it (float images); one row is enough.
       hyper: further traced numbers, such as `learning_rate`.
+      balance: the state of the balance before its first measurement.
     """
     student_key, method_key = jax.random.split(rng)
     images = next(iter(example["image"].values()))
@@ -76,6 +80,7 @@ def create_state(
         best_metric=jnp.asarray(-jnp.inf, jnp.float32),
         best_step=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
+        balance=balance,
     )
 
 

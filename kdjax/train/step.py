@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.methods import Inputs, Method, Network
-from kdjax.methods.base import normalize
+from kdjax.methods.base import BALANCE, normalize
 from kdjax.train.optim import CLASSIFIER, Schedule
 from kdjax.train.ramps import Ramp
 from kdjax.train.state import TrainState
+from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
 Augment = Callable[[Images, Array, Array], Images]
@@ -32,6 +33,7 @@ class StepParts(NamedTuple):
       warmup_steps: steps in which the classifier alone is trained.
       ramps: factors on traced numbers by step.
       rotation_power: the schedule's factor to this power is that of the rotations.
+      balance: gives the terms' factors from the state; None: none.
     """
 
     method: Method
@@ -43,6 +45,7 @@ class StepParts(NamedTuple):
     warmup_steps: int = 0
     ramps: Mapping[str, Ramp] = MappingProxyType({})
     rotation_power: float = 2.0
+    balance: Balance | None = None
 
 
 def prepare_batch(parts: StepParts, step: Array, batch: Batch) -> Batch:
@@ -52,14 +55,27 @@ def prepare_batch(parts: StepParts, step: Array, batch: Batch) -> Batch:
 
 
 def method_inputs(
-    parts: StepParts, state: TrainState, targets: PyTree, batch: Batch, axis_name: str | None
+    parts: StepParts,
+    state: TrainState,
+    targets: PyTree,
+    batch: Batch,
+    axis_name: str | None,
+    *,
+    bare: Array | bool = False,
 ) -> Inputs:
-    """Returns what the method's terms and gradients depend on at this step."""
+    """Returns what the method's terms and gradients depend on at this step.
+
+    Where `bare` holds, weights are as configured: without their ramps and the balance's factors.
+    """
     trained = (state.step >= parts.warmup_steps).astype(jnp.float32)
-    ramped = {name: state.hyper[name] * ramp(state.step) for name, ramp in parts.ramps.items()}
+    numbers: dict[str, Array] = dict(state.hyper)
+    for name, ramp in parts.ramps.items():
+        numbers[name] *= jnp.where(bare, 1.0, ramp(state.step))
+    if parts.balance is not None:
+        for name, factor in parts.balance.factors(state.balance).items():
+            numbers[f"{BALANCE}{name}"] = jnp.where(bare, 1.0, factor)
     hyper: Mapping[str, Array] = {
-        **state.hyper,
-        **ramped,
+        **numbers,
         "backbone_trains": trained,
         "step": state.step,
     }
@@ -99,7 +115,8 @@ def update(
         opt_state=opt_state,
         aux=aux,
     )
-    return new_state, {**metrics, "learning_rate": learning_rate}
+    factors = {name: value for name, value in inputs.hyper.items() if name.startswith(BALANCE)}
+    return new_state, {**metrics, **factors, "learning_rate": learning_rate}
 
 
 def hold_backbone(updates: PyTree, trains: Array) -> PyTree:
@@ -146,21 +163,23 @@ def make_train_step(
     return train_step
 
 
-def make_gradient_norms(
-    parts: StepParts, axis_name: str | None = None
-) -> Callable[[TrainState, PyTree, Batch, Mapping[str, Array]], Array]:
-    """Returns `norms(state, teachers, batch, selection)`: the gradient norm of the selected loss terms.
+def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Callable[..., Array]:
+    """Returns `norms(state, teachers, batch, selection, bare)`: the gradient norm of the selected loss terms.
 
     `selection` maps every term to 1 or 0 and is traced: one compilation serves all terms, each called in turn.
-    The norm is over the student's parameters.
+    `bare` is as `method_inputs` takes it. The norm is over the student's parameters.
     """
 
     def gradient_norm(
-        state: TrainState, teachers: PyTree, batch: Batch, selection: Mapping[str, Array]
+        state: TrainState,
+        teachers: PyTree,
+        batch: Batch,
+        selection: Mapping[str, Array],
+        bare: Array | bool = False,
     ) -> Array:
         prepared = prepare_batch(parts, state.step, batch)
         targets = parts.method.targets(teachers, prepared)
-        inputs = method_inputs(parts, state, targets, prepared, axis_name)
+        inputs = method_inputs(parts, state, targets, prepared, axis_name, bare=bare)
 
         def selected(student: PyTree) -> Array:
             terms, _ = parts.method.terms({**state.params, "student": student}, inputs)

@@ -2,6 +2,7 @@
 
 from kdjax.transforms import memory_bank as memory_bank
 from kdjax.transforms.awp import adversarial_weight_perturbation as adversarial_weight_perturbation
+from kdjax.transforms.balance import balance as balance
 from kdjax.transforms.gradients import alignment as alignment
 from kdjax.transforms.gradients import gradient_cosine as gradient_cosine
 from kdjax.transforms.gradients import gradient_target as gradient_target

@@ -32,7 +32,7 @@ ARROWS = {
     "kdjax.train.state": (*VOCABULARY, "kdjax.methods", "kdjax.models"),
     "kdjax.train.optim": VOCABULARY,
     "kdjax.train.step": (
-        *(*VOCABULARY, "kdjax.methods", "kdjax.models"),
+        *(*VOCABULARY, "kdjax.methods", "kdjax.models", "kdjax.transforms"),
         *("kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
     ),
     "kdjax.train.ramps": VOCABULARY,
