@@ -1,6 +1,7 @@
 """Networks against what PyTorch returns for the same weights, drawn by name and shape; see recorded/README.md."""
 
 import zlib
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from kdjax import models
+from kdjax.models.weights import imagenet
 from kdjax.models.weights.read import read_tensors
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -25,6 +27,25 @@ NETWORKS = [
         "efficientnet_b0",
         {"layout": "keras"},
         marks=pytest.mark.slow,
+    ),
+    ("litepytorch_efficientnet_lite0", "efficientnet_lite0", {"layout": "keras"}),
+    *(
+        pytest.param(
+            f"litepytorch_efficientnet_lite{number}",
+            f"efficientnet_lite{number}",
+            {"layout": "keras"},
+            marks=pytest.mark.slow,
+        )
+        for number in (1, 2)
+    ),
+    *(
+        pytest.param(
+            f"timm_efficientnet_lite{number}",
+            f"efficientnet_lite{number}",
+            {"layout": "torch"},
+            marks=pytest.mark.slow,
+        )
+        for number in (0, 2)
     ),
     pytest.param("torchvision_mobilenet_v2", "mobilenet_v2", {}, marks=pytest.mark.slow),
     pytest.param("timm_mobilenet_v2", "mobilenet_v2", {}, marks=pytest.mark.slow),
@@ -85,6 +106,32 @@ def test_networks_return_what_pytorch_does_with_the_same_weights(
     assert relative(outputs.logits, recorded["logits"]) < 1e-9
     # these are recorded in float32
     assert relative(outputs.features["pooled"], recorded["pooled"]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_lite0",
+        pytest.param("efficientnet_lite1", marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite2", marks=pytest.mark.slow),
+    ],
+)
+def test_imagenet_networks_return_what_their_packages_own_code_does(name):
+    package = imagenet.PUBLISHED[name].package
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        pytest.skip(f"{package} is not installed")
+    recorded = np.load(RECORDED / f"imagenet_{name}.npz", allow_pickle=False)
+    size = int(recorded["size"])
+    network = models.create(name, num_classes=1000)
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    variables = models.load_weights(name, "imagenet", zeros)
+    outputs = jax.jit(network.apply)(variables, images)
+    np.testing.assert_allclose(outputs.logits, recorded["logits"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs.features["pooled"], recorded["pooled"], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("file", ["toy.pth", "toy_checkpoint.pth", "toy_legacy.pth"])
