@@ -256,7 +256,7 @@ def paired_bootstrap(
     resampled = [
         np.stack([resampled_auc(row, labels, videos, draws) for row in scores]) for scores in both
     ]
-    return compare(*observed, *resampled, seed=seed)
+    return compare(observed[0], observed[1], resampled[0], resampled[1], seed=seed)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,0 +1,269 @@
+"""Trains the rows of a table and the teachers they need, seed after seed, and writes each result at once."""
+
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import evidence_store as store
+import jax
+from evidence_tables import TEACHER_SEED, Row, Table
+from harness import machine
+from ml_collections import ConfigDict
+
+import configs
+from data_pipeline.loader import open_dataset
+from data_pipeline.manifest import checksum, fingerprint
+from kdjax.checks import UserError
+from kdjax.evaluate.evaluation import Evaluation
+from kdjax.files import read_json_lines
+from kdjax.train.evaluation import evaluate_run
+from kdjax.train.initial import check_plan
+from kdjax.train.loop import train
+
+RATIO = "gradient_ratio/"
+BUSY = "another process"
+
+
+class Job(NamedTuple):
+    """One run to be: a row of a table with a seed, and what decides its result."""
+
+    row: Row
+    seed: int
+    wanted: dict[str, Any]
+
+
+def plan(table: Table, seeds: range, rows: tuple[str, ...] = ()) -> list[Job]:
+    """Returns the runs of a table, all rows of a seed before the next seed.
+
+    Raises:
+      UserError: for a setting that the library does not know.
+    """
+    known = [row.name for row in table.rows]
+    for name in rows:
+        if name not in known:
+            raise UserError(f"no row is called {name!r}; known: {', '.join(known)}")
+    trained = [row for row in table.rows if not row.by_quality and (not rows or row.name in rows)]
+    wanted = {row.name: _wanted(table, row) for row in trained}
+    return [Job(row, seed, wanted[row.name]) for seed in seeds for row in trained]
+
+
+def missing(content: store.Content, jobs: list[Job]) -> list[Job]:
+    """Returns the jobs whose result is not there."""
+    return [job for job in jobs if not store.finished(content, job.row, job.wanted, job.seed)]
+
+
+def _wanted(table: Table, row: Row) -> dict[str, Any]:
+    teacher = None
+    if row.teacher:
+        teacher = store.settings_of(dict(configs.flatten(teacher_config(table, row.teacher))))
+    config = student_config(table, row)
+    return {
+        "revision": table.revision,
+        "settings": store.settings_of(dict(configs.flatten(config))),
+        "teacher": teacher,
+    }
+
+
+def student_config(table: Table, row: Row, seed: int = 0, **places: Any) -> ConfigDict:
+    """Returns the configuration of a row; `places` are `data` and `teacher`, folders."""
+    spec = row.config if ":" in row.config else f"{row.config}:{table.network}"
+    settings = {**table.settings, **row.overrides}
+    if places.get("teacher"):
+        settings["teacher.runs"] = (str(places["teacher"]),)
+    return _config(spec, settings, seed, places.get("data", ""))
+
+
+def teacher_config(table: Table, name: str, seed: int = 0, data: str | Path = "") -> ConfigDict:
+    """Returns the configuration of a table's teacher for students of a seed."""
+    teacher = table.teachers[name]
+    settings = {**teacher.settings, "train.gradient_ratio_every": 0}
+    return _config(f"supervised:{teacher.network}", settings, TEACHER_SEED + seed, data)
+
+
+def _config(spec: str, settings: Mapping[str, Any], seed: int, data: str | Path) -> ConfigDict:
+    config = configs.load(spec)
+    # seeds differ in everything that is drawn: weights, order of the images, which few images
+    own = {"seed.student": seed, "seed.data": seed, "data.subset_seed": seed}
+    for key, value in {**settings, **own, "data.path": str(data)}.items():
+        configs.override(config, key, value)
+    return config
+
+
+def run_table(
+    name: str,
+    table: Table,
+    data: Path,
+    workdir: Path,
+    jobs: list[Job],
+    results: Path = store.RESULTS,
+    frozen: Path = store.FROZEN,
+) -> None:
+    """Trains what is missing of a table.
+
+    Raises:
+      UserError: for data other than the frozen ones.
+    """
+    dataset = describe(table.dataset, data, frozen)
+    with store.updating(name, results) as content:
+        store.set_data(content, table, dataset)
+    for job in jobs:
+        # another process, or another machine, may have done it meanwhile
+        if not missing(store.read(name, results), [job]):
+            continue
+        print(f"{name}: {job.row.name}, seed {job.seed}", flush=True)
+        try:
+            run_job(name, table, job, data, workdir, dataset, results)
+        except UserError as error:
+            print(f"{name}: {job.row.name}, seed {job.seed}: {error}", file=sys.stderr, flush=True)
+        # compiled programs of hundreds of runs do not fit into memory
+        jax.clear_caches()
+
+
+def describe(dataset: str, data: Path, frozen: Path = store.FROZEN) -> dict[str, Any]:
+    """Returns what tells a data set from others; UserError when it is not the frozen one."""
+    opened = open_dataset(data)
+    found = checksum(opened.path)
+    store.check_frozen(dataset, found, frozen)
+    facts = opened.identity()
+    return {
+        "name": dataset,
+        "checksum": found,
+        **{key: facts[key] for key in ("sizes", "image_size")},
+    }
+
+
+def run_job(
+    name: str,
+    table: Table,
+    job: Job,
+    data: Path,
+    workdir: Path,
+    dataset: Mapping[str, Any],
+    results: Path,
+) -> None:
+    """Trains one run, and before it the teacher that it needs; writes the result."""
+    mark = dataset["checksum"][:8]
+    teacher, taught = None, None
+    if job.row.teacher:
+        teacher, taught = trained_teacher(table, job, data, workdir, mark)
+    config = student_config(table, job.row, job.seed, data=data, teacher=teacher)
+    decisive = store.settings_of(dict(configs.flatten(config)))
+    folder = workdir / name / f"{job.row.name}-{job.seed}-{_short([decisive, job.wanted, mark])}"
+    folder = folder.with_name(folder.name.replace(" ", "_").replace(",", ""))
+    if not (folder / "config.json").exists():
+        check_plan(config)
+    start = time.monotonic()
+    problem, result = "", {}
+    try:
+        result = train(config, folder)
+        evaluation = evaluate_run(folder)
+    except UserError as error:
+        if BUSY in str(error) or not (folder / "config.json").exists():
+            raise
+        problem = str(error).replace(str(folder), "the run")
+    run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
+    run |= {"images_per_second": speed(folder), "gradients": gradients(folder)}
+    if taught is not None:
+        run["teacher"] = taught
+    with store.updating(name, results) as content:
+        if problem:
+            run["problem"] = problem
+        else:
+            store.set_images(content, evaluation)
+            run |= outcome(result, evaluation, store.judged_qualities(table.quality))
+        store.add_run(content, job.row, job.wanted, job.seed, run)
+    for part in ("checkpoints", "best", "tensorboard"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+
+
+def trained_teacher(
+    table: Table, job: Job, data: Path, workdir: Path, mark: str
+) -> tuple[Path, dict[str, Any]]:
+    """Returns the folder of a job's teacher, trained if it is not yet, and its test AUC by quality.
+
+    Tables share their teachers; who comes while another process trains one waits for it.
+    """
+    config = teacher_config(table, job.row.teacher, job.seed, data)
+    decisive = [store.settings_of(dict(configs.flatten(config))), mark]
+    network = table.teachers[job.row.teacher].network
+    folder = workdir / "teachers" / f"{network}-{config.seed.student}-{_short(decisive)}"
+    while not (folder / "finished.json").exists():
+        try:
+            train(config, folder)
+        except UserError as error:
+            if BUSY not in str(error):
+                raise
+            time.sleep(10)
+    try:
+        evaluation = Evaluation.load(folder / "evaluation", "test")
+    except UserError:
+        evaluation = evaluate_run(folder)
+    found = {"network": network, "seed": config.seed.student, "auc": auc_by_quality(evaluation)}
+    return folder, found
+
+
+def _short(value: Any) -> str:
+    return fingerprint(value)[:8]
+
+
+def outcome(
+    result: Mapping[str, Any], evaluation: Evaluation, qualities: tuple[str, ...]
+) -> dict[str, Any]:
+    """Returns what a finished run found: where it stood best, its test metrics and packed scores."""
+    return {
+        "steps": result["step"],
+        "best_step": result["best_step"],
+        "validation": round(result["best_metric"], 5),
+        "parameters": evaluation.parameters,
+        "metrics": {
+            quality: {metric: _rounded(value) for metric, value in metrics.items()}
+            for quality, metrics in evaluation.metrics.items()
+        },
+        "scores": {quality: store.pack(evaluation.scores[quality]) for quality in qualities},
+    }
+
+
+def auc_by_quality(evaluation: Evaluation) -> dict[str, float | None]:
+    """Returns the test AUC of each quality."""
+    return {quality: _rounded(found["auc"]) for quality, found in evaluation.metrics.items()}
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 5) if value == value else None
+
+
+def gradients(folder: Path) -> dict[str, list[float | None]]:
+    """Returns each term's gradient over the cross-entropy's: at the start, after a tenth, at the end."""
+    rows = list(_ratios(folder))
+    if not rows:
+        return {}
+    last = rows[-1]["step"]
+    tenth = next(row for row in rows if row["step"] >= last / 10 or row is rows[-1])
+    names = dict.fromkeys(key for row in rows for key in row if key.startswith(RATIO))
+    return {
+        name.removeprefix(RATIO): [
+            _significant(row.get(name)) for row in (rows[0], tenth, rows[-1])
+        ]
+        for name in names
+    }
+
+
+def _ratios(folder: Path) -> Iterator[dict[str, Any]]:
+    for row in read_json_lines(folder / "metrics.jsonl"):
+        if row.get("kind") == "train" and any(key.startswith(RATIO) for key in row):
+            yield row
+
+
+def _significant(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
+
+
+def speed(folder: Path) -> float | None:
+    """Returns the median images a second of a run's training, compilation and validation left out."""
+    rates = [row.get("images_per_second") for row in read_json_lines(folder / "timings.jsonl")]
+    found = [rate for rate in rates if isinstance(rate, int | float)]
+    return round(statistics.median(found), 1) if found else None
