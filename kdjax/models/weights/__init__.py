@@ -132,7 +132,8 @@ def _match(
         there = f"{match.found} of its {len(match.layers)} layers are there"
         first = f", the file begins with {shown(next(iter(arrays), 'nothing'))}" if not fits else ""
         raise UserError(f"{path} is not of {name}{fits}: {there}{first}")
-    if match.layout != layout:
+    # a file of another network is told by its tensors: another layout would not make it fit
+    if match.layout != layout and not fits:
         raise UserError(
             f"{path} is in {OWNERS[match.layout]} layout; set student.layout={match.layout} "
             f"(of a teacher: teacher.layout={match.layout})"

@@ -21,6 +21,7 @@ KINDS = {
     "resnet_tiny": 1.0,
     "xception": 0.1,
     "efficientnet_tiny": 1.0,
+    "efficientnet_lite0": 0.2,
     "mobilenet_v2": 0.2,
     "mobilenet_v3_large": 0.2,
     "mesoinception4": 1.0,
@@ -115,7 +116,6 @@ def train_once(name, *, dtype=jnp.float32, devices=1, qualities=("c40",)):
             "constant", total_steps=2, warmup_fraction=0.0, decay_steps=1, decay_factor=1.0
         ),
         augment=make_augment(0, size, flip=True, random_crop=False),
-        student_seed=0,
         steps_per_epoch=2,
     )
     draw = np.random.default_rng(0)

@@ -30,6 +30,9 @@ COUNTS = {
     "efficientnet_b0": (5_288_548, 1280, 4.0),
     "efficientnet_b1": (7_794_184, 1280, 6.5),
     "efficientnet_b4": (19_341_616, 1792, 17.6),
+    "efficientnet_lite0": (4_652_008, 1280, 3.4),
+    "efficientnet_lite1": (5_416_680, 1280, 4.1),
+    "efficientnet_lite2": (6_092_072, 1280, 4.8),
 }
 
 
@@ -68,6 +71,31 @@ def test_repeats_are_scaled_and_rounded_up():
     assert repeats == [2, 3, 3, 4, 4, 5, 2]
 
 
+def test_a_lite_networks_ends_are_scaled_by_no_coefficient_but_by_width():
+    network = efficientnet.build("efficientnet_lite2")
+    assert (network.stem_width, network.head_width) == (32, 1280)
+    repeats = [sum(block.group == group for block in network.blocks) for group in range(7)]
+    assert repeats == [1, 3, 3, 4, 4, 5, 1]
+    channels = [block.settings.channels for block in network.blocks if block.place == 0]
+    assert channels == [16, 24, 48, 88, 120, 208, 352]
+    half = efficientnet.build("efficientnet_lite2", width=0.5)
+    assert (half.stem_width, half.head_width) == (16, 640)
+
+
+def test_a_lite_network_is_tensorflows_unless_it_is_asked_for_pytorchs():
+    assert tuple(efficientnet.normalizations("efficientnet_lite0")) == ("keras", "torch")
+    assert efficientnet.build("efficientnet_lite0").layout == "keras"
+    # (x - 127) / 128 of RGB in [0, 255]
+    mean, deviation = (
+        np.array(x) for x in efficientnet.normalizations("efficientnet_lite0")["keras"]
+    )
+    np.testing.assert_allclose(
+        (np.array([255, 127, 0]) / 255 - mean) / deviation, [1, 0, -127 / 128]
+    )
+    mean, _ = efficientnet.normalizations("efficientnet_lite0")["torch"]
+    assert mean == (0.485, 0.456, 0.406)
+
+
 def layers(variables):
     return {"/".join(path[1:-1]) for path in flatten_dict(variables)}
 
@@ -77,7 +105,7 @@ def initial(network, size=32):
     return jax.eval_shape(network.init, jax.random.key(0), images)
 
 
-@pytest.mark.parametrize("name", ["efficientnet_tiny", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["efficientnet_tiny", "efficientnet_b0", "efficientnet_lite0"])
 def test_every_scheme_names_every_layer_once(name):
     own = layers(initial(efficientnet.build(name)))
     for scheme, table in efficientnet_names.schemes(name).items():
@@ -162,7 +190,11 @@ def silu(x):
     return x * sigmoid(x)
 
 
-def by_hand(x, variables, settings, before, eps):
+def relu6(x):
+    return np.clip(x, 0, 6)
+
+
+def by_hand(x, variables, settings, before, eps, activation=silu):
     """Returns the residual branch in float64; `before` is the number of zeros before each row."""
     params, stats = variables["params"], variables["batch_stats"]
 
@@ -170,7 +202,7 @@ def by_hand(x, variables, settings, before, eps):
         p, s = params[name], stats[name]
         return (y - s["mean"]) / np.sqrt(s["var"] + eps) * p["scale"] + p["bias"]
 
-    y = silu(norm(x @ params["expand_conv"]["kernel"][0, 0], "expand_norm"))
+    y = activation(norm(x @ params["expand_conv"]["kernel"][0, 0], "expand_norm"))
     size, stride = settings.size, settings.stride
     padded = np.pad(y, ((0, 0), (before, size), (before, size), (0, 0)))
     rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
@@ -179,7 +211,10 @@ def by_hand(x, variables, settings, before, eps):
         for j in range(columns):
             window = padded[:, i * stride : i * stride + size, j * stride : j * stride + size]
             z[:, i, j] = (window * params["depthwise_conv"]["kernel"][None]).sum((1, 2))
-    z = silu(norm(z, "depthwise_norm"))
+    z = activation(norm(z, "depthwise_norm"))
+    if activation is not silu:
+        assert "squeeze" not in params
+        return norm(z @ params["project_conv"]["kernel"][0, 0], "project_norm")
     gate = params["squeeze"]
     s = z.mean((1, 2)) @ gate["reduce"]["kernel"][0, 0] + gate["reduce"]["bias"]
     s = sigmoid(silu(s) @ gate["expand"]["kernel"][0, 0] + gate["expand"]["bias"])
@@ -207,6 +242,18 @@ def test_a_block_is_what_numpy_computes(layout, size, stride, before):
     eps = {"torch": 1e-5, "keras": 1e-3}[layout]
     expected = by_hand(x, variables, settings, before, eps) + (x if stride == 1 else 0)
     np.testing.assert_allclose(y, expected, rtol=1e-10)
+
+
+def test_a_lite_block_does_not_squeeze_and_ends_at_six():
+    settings = efficientnet.Group(1, 8, 1, 2, 5, 2)
+    with jax.enable_x64(True):
+        x = 3 * rng.normal(size=(2, 6, 4, 8))
+        block, variables = random_block(x, settings=settings, layout="keras", lite=True)
+        y = jax.jit(functools.partial(block.apply, train=False))(variables, x)
+    expected = by_hand(x, variables, settings, 1, 1e-3, relu6)
+    np.testing.assert_allclose(y, expected, rtol=1e-10)
+    open_ended = by_hand(x, variables, settings, 1, 1e-3, lambda x: np.maximum(x, 0))
+    assert np.abs(expected - open_ended).max() > 0.1
 
 
 def test_stochastic_depth_drops_the_branch_of_whole_examples_and_grows_the_others():

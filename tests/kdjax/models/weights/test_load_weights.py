@@ -102,7 +102,8 @@ def theirs():
 
 MANY_LAYERS = {
     *("resnet34", "resnet34_thin", "resnet50", "efficientnet_b0", "efficientnet_b1"),
-    *("efficientnet_b4", "mobilenet_v3_large", "inception_resnet_v1"),
+    *("efficientnet_b4", "efficientnet_lite1", "efficientnet_lite2"),
+    *("mobilenet_v3_large", "inception_resnet_v1"),
 }
 
 
@@ -324,6 +325,14 @@ def test_a_file_of_another_layout_names_the_option(file, scheme, kind, layout, o
     arrays = published(filled(name, 1), schemes.TABLES[name].schemes(name)[scheme], kind)
     line = refusal(name, file(arrays, kind), filled(name, 0), layout=other)
     assert f"is in {owner} layout; set student.layout={layout} " in line
+
+
+def test_a_lite_networks_file_is_no_matter_of_layout_to_the_one_that_squeezes(file):
+    table = schemes.TABLES["efficientnet_lite0"].schemes("efficientnet_lite0")["lukemelas"]
+    arrays = published(filled("efficientnet_lite0", 1, layout="keras"), table)
+    line = refusal("efficientnet_b0", file(arrays), filled("efficientnet_b0", 0))
+    assert "does not fit efficientnet_b0 (it looks like efficientnet_lite0): it lacks '_blo" in line
+    assert "student.layout" not in line
 
 
 @pytest.mark.parametrize(
