@@ -215,6 +215,5 @@ def _parts(method: methods.Method, size: int, steps: int) -> StepParts:
         optimizer=optimizer,
         schedule=schedule,
         augment=make_augment(0, size, flip=True, random_crop=True),
-        student_seed=0,
         steps_per_epoch=steps,
     )

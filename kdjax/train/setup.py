@@ -204,7 +204,6 @@ def make_parts(
         optimizer=optimizer,
         schedule=schedule,
         augment=draw,
-        student_seed=config.seed.student,
         steps_per_epoch=per_epoch,
         warmup_steps=round(config.train.head_epochs * per_epoch),
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),

@@ -25,6 +25,8 @@ class TrainState(flax.struct.PyTreeNode):
       best_step: int32 `[]`, the step it was reached at.
       stale: int32 `[]`, validations in a row without a better metric.
       balance: what was measured of the terms' gradients, `()` where they are not balanced.
+      key: uint32 `[2]`, data of the key that all the student's randomness is folded from. As an array of the state it
+        is no constant of the compiled step: other seeds compile nothing again.
     """
 
     step: Array
@@ -37,6 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
     best_step: Array
     stale: Array
     balance: PyTree
+    key: Array
 
 
 def create_state(
@@ -51,7 +54,7 @@ def create_state(
     """Returns the state before the first step.
 
     Args:
-      rng: key for the student's and the heads' initial values.
+      rng: key for the student's and the heads' initial values, and for what a step draws.
       student: the network to train.
       method: gives the heads, the auxiliary state and its own `hyper`.
       optimizer: transforms gradients of the groups of parameters.
@@ -81,6 +84,7 @@ def create_state(
         best_step=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
         balance=balance,
+        key=jax.random.key_data(rng),
     )
 
 

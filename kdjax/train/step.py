@@ -28,7 +28,6 @@ class StepParts(NamedTuple):
       optimizer: the partitioned optimiser.
       schedule: factor on the learning rate by step.
       augment: draws each example's flip and crop.
-      student_seed: seed of all the student's randomness.
       steps_per_epoch: steps an epoch, for the augmentation's draw.
       warmup_steps: steps in which the classifier alone is trained.
       ramps: factors on traced numbers by step.
@@ -40,7 +39,6 @@ class StepParts(NamedTuple):
     optimizer: optax.GradientTransformationExtraArgs
     schedule: Schedule
     augment: Augment
-    student_seed: int
     steps_per_epoch: int
     warmup_steps: int = 0
     ramps: Mapping[str, Ramp] = MappingProxyType({})
@@ -79,7 +77,7 @@ def method_inputs(
         "backbone_trains": trained,
         "step": state.step,
     }
-    rng = jax.random.fold_in(jax.random.key(parts.student_seed), state.step)
+    rng = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     return Inputs(state.batch_stats, state.aux, targets, batch, hyper, rng, axis_name)
 
 

@@ -217,7 +217,6 @@ def make_bench(
             "one_cycle", total_steps=20, warmup_fraction=0.3, decay_steps=5, decay_factor=0.1
         ),
         augment=make_augment(7, SIZE, flip=True, random_crop=True),
-        student_seed=3,
         steps_per_epoch=2,
     )
     images = jnp.zeros((2, SIZE, SIZE, 3), jnp.promote_types(dtype, jnp.float32))
