@@ -87,7 +87,7 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     # validations between two measurements of every loss term's gradient; 0: never
     config.train.gradient_ratio_every = 10
     # whether each term's weight follows from its gradient's wanted share (method.shares): none, start, running
-    config.train.balance = "none"
+    config.train.balance = "running"
     # steps at the start that are measured; then, where running goes on, how often, and its moving average's decay
     config.train.balance_steps = 20
     config.train.balance_every = 20

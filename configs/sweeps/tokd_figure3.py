@@ -7,4 +7,6 @@ from typing import Any
 def sweep() -> Iterator[dict[str, Any]]:
     """Yields one run for each weight."""
     for weight in (1.0, 10.0, 100.0, 200.0, 500.0, 1000.0):
-        yield {"config": "tokd", "method.rgb_weight": weight, "method.frequency_weight": weight}
+        weights = {"method.rgb_weight": weight, "method.frequency_weight": weight}
+        # a balance would make up for any weight
+        yield {"config": "tokd", "train.balance": "none", **weights}

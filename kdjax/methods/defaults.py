@@ -1,4 +1,7 @@
-"""Defaults of every method's own options, as the papers give them; the configurations show them."""
+"""Defaults of every method's own options; the configurations show them.
+
+They are the papers' but where docs/decisions.md says what a paper's does to a student.
+"""
 
 from copy import deepcopy
 from typing import Any
@@ -33,8 +36,9 @@ PARTS: dict[str, dict[str, Any]] = {
         "cost": "squared",
         "both_directions": False,
         "relative_margin": False,
-        "mode": "paper",
-        "shares": {"frequency_attention": 0.5, "multi_view": 0.5},
+        # `paper`: Eq. 1 to 3 as they stand, whose weights explode on maps of another scale
+        "mode": "relative",
+        "shares": {"frequency_attention": 0.3, "multi_view": 0.3},
     },
     "ckd": {
         "contrast_weight": 0.1,
@@ -46,21 +50,22 @@ PARTS: dict[str, dict[str, Any]] = {
         "anchors": "both",
         "normalizer": "none",
         "store": "representations",
-        "shares": {"contrast": 0.5},
+        "shares": {"contrast": 0.3},
     },
     "tokd": {
         "rgb_weight": 10.0,
         "frequency_weight": 10.0,
         "layer": "stage4",
         "projectors": True,
-        "teacher_projectors": "joint",
+        # `joint`: the paper's, which collapses
+        "teacher_projectors": "frozen",
         "width": 256,
         "rotation": "channel",
         "rotation_size": 0,
         "rotation_method": "expm",
         "rotation_target": "mean",
         "rotation_form": "cosine",
-        "shares": {"rgb": 0.5, "frequency": 0.5},
+        "shares": {"rgb": 0.3, "frequency": 0.3},
     },
     "qad": {
         "collaboration": "hsic",
@@ -72,8 +77,10 @@ PARTS: dict[str, dict[str, Any]] = {
         "sigma": 6.0,
         "scale_by_dim": False,
         "kernel": "gaussian",
-        "bandwidth": "fixed",
+        # `fixed` and False: the paper's Eq. 8, whose gradient is nearly 0, or rewards spread where it is not
+        "bandwidth": "median",
         "estimator": "biased",
+        "normalized": True,
         "random_features": 0,
         "pairs": "unordered",
         "soft_temperature": 4.0,

@@ -36,6 +36,7 @@ def qad(
     kernel: str,
     bandwidth: str,
     estimator: str,
+    normalized: bool,
     random_features: int,
     pairs: str,
     soft_temperature: float,
@@ -67,6 +68,7 @@ def qad(
       kernel: `gaussian` or `laplace`.
       bandwidth: `fixed`, or the `mean` or `median` of the distances.
       estimator: `biased` (Eq. 8) or `unbiased`.
+      normalized: whether HSIC is divided by the two qualities' own (CKA): then it does not reward spread.
       random_features: number of random Fourier features; 0: exact.
       pairs: `unordered`; `ordered` counts each pair twice, and each quality with itself (Eq. 10).
       soft_temperature: of `soft_label`'s targets.
@@ -104,6 +106,10 @@ def qad(
         )
     if random_features % 2:
         raise ValueError(f"method.random_features={random_features} must be even, or 0")
+    if normalized and estimator != "biased":
+        raise ValueError(
+            f"method.normalized=true needs method.estimator=biased; got method.estimator={estimator}"
+        )
     if scale_by_dim and bandwidth != "fixed":
         raise ValueError(
             f"method.scale_by_dim=true needs method.bandwidth=fixed; got method.bandwidth={bandwidth}"
@@ -113,6 +119,7 @@ def qad(
         "kernel": kernel,
         "bandwidth": bandwidth,
         "estimator": estimator,
+        "normalized": normalized,
         "features": random_features,
     }
 
