@@ -1,6 +1,6 @@
 """The evidence: trains the tables of `evidence_tables.py`, and makes docs/results.md of what is there.
 
-    python benchmarks/evidence.py run c40_synth_scratch --data synthfaces/benchmark=DATA --workdir runs/evidence
+    python benchmarks/evidence.py run c40_synth_scratch --data synthfaces_benchmark=DATA --workdir runs/evidence
     python benchmarks/evidence.py run TABLE... --dry      # what is missing
     python benchmarks/evidence.py page                    # docs/results.md
 

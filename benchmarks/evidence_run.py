@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import evidence_store as store
 import jax
-from evidence_tables import TEACHER_SEED, Row, Table
+from evidence_tables import TEACHER_SEED, TEACHERS, Row, Table
 from harness import machine
 from ml_collections import ConfigDict
 
@@ -81,7 +81,7 @@ def teacher_config(table: Table, name: str, seed: int = 0, data: str | Path = ""
     """Returns the configuration of a table's teacher for students of a seed."""
     teacher = table.teachers[name]
     settings = {**teacher.settings, "train.gradient_ratio_every": 0}
-    return _config(f"supervised:{teacher.network}", settings, TEACHER_SEED + seed, data)
+    return _config(f"supervised:{teacher.network}", settings, TEACHER_SEED + seed % TEACHERS, data)
 
 
 def _config(spec: str, settings: Mapping[str, Any], seed: int, data: str | Path) -> ConfigDict:

@@ -70,11 +70,14 @@ class Table(NamedTuple):
     revision: int = 1
 
 
-SYNTH = "synthfaces/benchmark"
-PHOTOS = "photographs"
+SYNTH = "synthfaces_benchmark"
+PHOTOS = "photos_benchmark"
 
 TEACHER_SEED = 100
-"""Added to the student's seed: each student seed has a teacher of its own, of another seed."""
+"""The first teacher's seed, never a student's."""
+
+TEACHERS = 2
+"""Teachers of different seeds of each kind; students take turns with them, by their seeds."""
 
 SCHEDULE: Settings = {
     "data.batch_size": 32,
