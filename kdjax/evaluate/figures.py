@@ -20,6 +20,8 @@ BLUE_TO_ORANGE = ((0, "#2166ac"), (0.5, "#f4f4f2"), (1, "#b35806"))
 MAX_POINTS = 400
 NOT_TERMS = frozenset({"step", "epoch", "accuracy", "learning_rate"})
 RATIO = "gradient_ratio/"
+OTHERS = (RATIO, "term/", "balance/")
+"""What the names of logged quantities begin with that are drawn elsewhere or not at all."""
 
 
 def plain(text: object) -> str:
@@ -39,7 +41,7 @@ def line_style(position: int) -> dict[str, str]:
 def term_names(run: Run) -> list[str]:
     """Returns the names of the loss and its terms in a run's log; `loss` only if it is a sum."""
     names = dict.fromkeys(name for line in run.train for name in line)
-    terms = [name for name in names if name not in NOT_TERMS and not name.startswith(RATIO)]
+    terms = [name for name in names if name not in NOT_TERMS and not name.startswith(OTHERS)]
     if len(terms) == 2 and "loss" in terms:
         terms.remove("loss")
     return sorted(terms, key=lambda name: name != "loss")

@@ -1,6 +1,6 @@
 """Measuring each loss term's gradient while a run trains, and balancing the terms by it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import jax
@@ -39,6 +39,20 @@ def make_balance(config: ConfigDict, method: Method) -> Balance | None:
         )
     decay = train.balance_decay if train.balance == "running" else None
     return balance(method.shares, steps=train.balance_steps, decay=decay)
+
+
+def ratio_steps(total: int, validations: Collection[int], every: int) -> frozenset[int]:
+    """Returns the steps, counted from 1, whose gradient ratios are logged; none where `every` is 0.
+
+    Args:
+      total: length of the run.
+      validations: the steps after which the student is validated.
+      every: so many validations from one to the next.
+    """
+    if not every:
+        return frozenset()
+    # start, a tenth and end too: a term may hide the labels at first and be dead later
+    return frozenset({1, max(1, round(total / 10)), total, *sorted(validations)[::every]})
 
 
 class Gradients:

@@ -1,5 +1,6 @@
 """Checkpoints: state, data position and configuration in one commit; the best weights beside them."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ class Checkpoints:
         self._latest.save(
             int(state.step),
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(jax.device_get(state)),
+                state=ocp.args.StandardSave(_saved(state)),
                 data=grain.checkpoint.CheckpointSave(position),
                 config=ocp.args.JsonSave(dict(config)),
             ),
@@ -79,7 +80,7 @@ class Checkpoints:
             restored = self._latest.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(jax.device_get(state)),
+                    state=ocp.args.StandardRestore(_saved(state)),
                     data=grain.checkpoint.CheckpointRestore(position),
                 ),
             )
@@ -88,12 +89,20 @@ class Checkpoints:
                 f"{self._latest.directory}/{step} is damaged or of another model "
                 f"({_first_line(error)}); use another --workdir"
             ) from error
-        return restored["state"]
+        return state.replace(**restored["state"])
 
     def close(self) -> None:
         """Waits for pending work and lets go of the folders."""
         self._latest.close()
         self._best.close()
+
+
+def _saved(state: TrainState) -> dict[str, PyTree]:
+    """Returns the state's fields; without a balance that is empty, so that runs from before it go on."""
+    found = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    if not found["balance"]:
+        del found["balance"]
+    return jax.device_get(found)
 
 
 def _first_line(error: Exception) -> str:

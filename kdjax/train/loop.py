@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from data_pipeline.loader import evaluation_batches, training_batches
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
-from kdjax.train import checkpoint, parallel
-from kdjax.train.balancing import Gradients
+from kdjax.train import checkpoint, parallel, spikes
+from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.predict import compile_predict
+from kdjax.train.pretrained import teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_train_step
@@ -85,6 +86,10 @@ class _Trainer:
             workers=config.data.workers,
         )
         self.validation_steps = validation_steps(plan)
+        self.ratio_steps = ratio_steps(
+            plan.total_steps, self.validation_steps, config.train.gradient_ratio_every
+        )
+        self.watch = spikes.Watch()
 
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
@@ -102,10 +107,13 @@ class _Trainer:
         restored = self.checkpoints.restore_latest(state, self.batches)
         state = state if restored is None else restored
         start = int(state.step)
+        own_seed = [] if start else teachers_of_own_seed(plan.config)
         log = RunLog(self.folder, start_step=start)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
         if start:
             progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
+        for line in own_seed:
+            progress.say(line)
         try:
             with catch_signals() as interruption:
                 state = self._steps(state, log, progress, interruption)
@@ -138,7 +146,7 @@ class _Trainer:
             batch = parallel.shard(plan.records.attach(next(self.batches)), plan.devices)
             replicated = self.gradients.balance(replicated, batch, step)
             measured = {}
-            if self._measures_gradients(step + 1):
+            if step + 1 in self.ratio_steps:
                 measured = self.gradients.ratios(replicated, batch)
             replicated, metrics = self.train_step(replicated, self.teachers, batch)
             step += 1
@@ -146,7 +154,11 @@ class _Trainer:
             validates = step in self.validation_steps
             stops = interruption.asked
             if step % max(1, train.log_every) == 0 or validates or measured or stops:
-                values = {**self._average(pending), **measured}
+                rows = self._fetch(pending)
+                self.watch, found = spikes.watch_rows(self.watch, step, rows)
+                for spike in found:
+                    progress.say(f"{self.folder.name} {spikes.describe(spike)}")
+                values = {**self._average(rows), **measured}
                 log.write("train", step, step / plan.steps_per_epoch, values)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
@@ -168,21 +180,10 @@ class _Trainer:
                 raise KeyboardInterrupt
         return parallel.unreplicate(replicated, plan.devices)
 
-    def _measures_gradients(self, step: int) -> bool:
-        every = self.plan.config.train.gradient_ratio_every
-        if not every:
-            return False
-        # start, a tenth and end too: a term may hide the labels at first and be dead later
-        total = self.plan.total_steps
-        return step in {
-            1,
-            max(1, round(total / 10)),
-            total,
-            *sorted(self.validation_steps)[::every],
-        }
+    def _fetch(self, pending: list[Mapping[str, Any]]) -> list[Mapping[str, float]]:
+        return jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
 
-    def _average(self, pending: list[Mapping[str, Any]]) -> dict[str, float]:
-        rows = jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
+    def _average(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         if not np.isfinite(values["loss"]):
             raise UserError(

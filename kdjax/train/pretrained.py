@@ -9,10 +9,14 @@ from ml_collections import ConfigDict
 
 from kdjax.checks import UserError
 from kdjax.methods import Network
+from kdjax.models.families import choose_layout
 from kdjax.models.weights import load_weights
-from kdjax.train.checkpoint import network, variable_shapes
+from kdjax.train.checkpoint import network, read_config, variable_shapes
 from kdjax.train.state import TrainState, student_variables
 from kdjax.types import PyTree
+
+TEACHER = "teacher"
+"""Value of `student.weights` that stands for the first run of `teacher.runs`."""
 
 
 def load_student(config: ConfigDict, state: TrainState) -> TrainState:
@@ -64,12 +68,55 @@ def load_teachers(config: ConfigDict, image_size: int) -> list[tuple[Network, Py
 
 def _load_student(config: ConfigDict, variables: PyTree, **how: Any) -> PyTree:
     student = config.student
+    path = _teacher_run(config) if student.weights == TEACHER else student.weights
     try:
-        return load_weights(
-            student.network, student.weights, variables, layout=student.layout, **how
-        )
+        return load_weights(student.network, path, variables, layout=student.layout, **how)
     except UserError as error:
         raise UserError(f"student.weights: {error}") from error
+
+
+def _teacher_run(config: ConfigDict) -> str:
+    """Returns the folder of the first teacher's run; UserError when there is none, or of another network."""
+    if not config.teacher.runs:
+        raise UserError(
+            "student.weights=teacher, but teacher.runs is empty; name the teacher's run there, or give "
+            "student.weights a file or the folder of a run"
+        )
+    run = config.teacher.runs[0]
+    own, other = _architecture(config), _architecture(read_config(run))
+    for key, value in own.items():
+        if other[key] != value:
+            raise UserError(
+                f"student.weights=teacher: student.{key} is {value!r}, but {other[key]!r} in the teacher {run}; "
+                "choose the teacher's, or another start"
+            )
+    return run
+
+
+def _architecture(config: ConfigDict) -> dict[str, Any]:
+    """Returns what decides which weights a configuration's student has."""
+    student = config.student
+    return {
+        "network": student.network,
+        "layout": choose_layout(student.network, student.layout),
+        "width": student.width,
+    }
+
+
+def teachers_of_own_seed(config: ConfigDict) -> list[str]:
+    """Returns a line for each teacher that began with the very weights that the student begins with."""
+    found = []
+    for run in config.teacher.runs:
+        other = read_config(run)
+        scratch = not config.student.weights and not other.student.weights
+        same = config.seed.student == other.seed.student
+        if scratch and same and _architecture(config) == _architecture(other):
+            found.append(
+                f"the teacher {run} was drawn from the student's own seed.student={config.seed.student}: its "
+                "channels correspond to the student's, as another teacher's would not; give another seed "
+                "to see what a method does without that"
+            )
+    return found
 
 
 def _blank(net: Network, image_size: int) -> PyTree:
