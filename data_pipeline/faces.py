@@ -89,6 +89,28 @@ def square_around(box: Box, margin: float, height: int, width: int) -> Box:
     return Box(left, top, left + side, top + side)
 
 
+def shrink_to(frames: np.ndarray, box: Box, square: Box, side: int) -> tuple[np.ndarray, Box, Box]:
+    """Returns whole frames shrunk until a square of theirs has `side` pixels, and both boxes there.
+
+    Frames in which the square is no larger stay as they are.
+
+    Args:
+      frames: uint8 `[T, H, W, 3]`.
+      box: a face.
+      square: the square around it, inside the frames.
+      side: the new side of the square in pixels.
+    """
+    scale = side / square.width
+    if scale >= 1:
+        return frames, box, square
+    height, width = (max(side, round(length * scale)) for length in frames.shape[1:3])
+    shrunk = [cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in frames]
+    left = min(round(square.left * scale), width - side)
+    top = min(round(square.top * scale), height - side)
+    small = Box(*(round(edge * scale) for edge in box))
+    return np.stack(shrunk), small, Box(left, top, left + side, top + side)
+
+
 def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
     """Returns a square of an image at `size` x `size`, by area where that shrinks it.
 

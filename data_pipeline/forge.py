@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from data_pipeline.faces import Box
+from data_pipeline.traces import upsampling_grid
 from kdjax import checks
 
 CORNERS = 32
@@ -26,7 +27,7 @@ REGIONS = {
 
 REGION_CHANCES = (0.6, 0.2, 0.2)
 
-STRENGTHS = (0.5, 0.75, 1.0, 1.0, 1.0)
+OPACITIES = (0.5, 0.75, 1.0, 1.0, 1.0)
 """How much of the altered copy shows inside the region, one drawn at random."""
 
 
@@ -46,7 +47,9 @@ class Alteration(NamedTuple):
     sharpness: float
 
 
-def self_blend(frames: np.ndarray, box: Box, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def self_blend(
+    frames: np.ndarray, box: Box, *, seed: int, sharpness: float = 1.0, grid: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns a clip in which a region of the face is an altered copy of itself.
 
     `mask * altered(moved(frame)) + (1 - mask) * frame`, or the other way round: in half of all
@@ -57,6 +60,9 @@ def self_blend(frames: np.ndarray, box: Box, *, seed: int) -> tuple[np.ndarray, 
       frames: uint8 RGB `[T, H, W, 3]`.
       box: the face as detected, without margin.
       seed: decides everything that is random.
+      sharpness: multiplies how far the copy's sharpness is changed.
+      grid: largest strength, in steps of 8 bits, of the grid that the last upsampling of a
+        generator leaves; it lies on the region, its strength is drawn from 0 on.
 
     Returns:
       uint8 `[T, H, W, 3]`, and a mask uint8 `[H, W]` that is 255 where a pixel was replaced.
@@ -64,18 +70,21 @@ def self_blend(frames: np.ndarray, box: Box, *, seed: int) -> tuple[np.ndarray, 
     checks.check_rank("frames", frames, 4)
     generator = np.random.default_rng(seed)
     alteration = draw_alteration(generator)
+    alteration = alteration._replace(sharpness=sharpness * alteration.sharpness)
     region = draw_region(frames.shape[1:3], box, generator)
     motion = _draw_motion(box, generator)
-    strength = generator.choice(STRENGTHS)
+    opacity = generator.choice(OPACITIES)
     inside_altered = generator.random() < 0.5
+    trace = _draw_grid(frames.shape[1:3], grid, generator)
     region = _move(region, motion, cv2.BORDER_REPLICATE)
-    weights = (strength * region)[..., None]
+    weights = (opacity * region)[..., None]
     blended = []
     for frame in frames:
         altered = alter(frame, alteration)
         inside, outside = (altered, frame) if inside_altered else (frame, altered)
         inside = _move(inside, motion, cv2.BORDER_REFLECT_101).astype(np.float32)
-        blended.append(np.rint(outside + weights * (inside - outside)).astype(np.uint8))
+        pixels = outside + weights * (inside - outside + trace)
+        blended.append(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8))
     return np.stack(blended), np.where(region > 0.5, 255, 0).astype(np.uint8)
 
 
@@ -125,6 +134,15 @@ def draw_region(shape: tuple[int, int], box: Box, generator: np.random.Generator
     region = np.zeros(shape, np.float32)
     cv2.fillConvexPoly(region, outline, 1.0)
     return cv2.GaussianBlur(region, (0, 0), max(0.5, generator.uniform(0.01, 0.07) * box.width))
+
+
+def _draw_grid(
+    shape: tuple[int, int], strongest: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Draws what an upsampling adds to grey: float32 `[H, W, 1]`."""
+    height, width = shape
+    pattern = upsampling_grid(generator, (max(shape) + 1) // 2)[:height, :width, None]
+    return np.float32(strongest * generator.uniform()) * pattern
 
 
 def _draw_motion(box: Box, generator: np.random.Generator) -> np.ndarray:

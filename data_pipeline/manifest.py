@@ -28,9 +28,11 @@ Manifest = dict[str, Any]
 
 def describe(builder: FaceDataset) -> Manifest:
     """Returns what a user asked for: the part of a manifest that is known before the work."""
+    config = builder.builder_config.name
+    fixed = f"/{config}" if config in builder.builder_configs else ""
     return {
         "format": FORMAT,
-        "dataset": builder.name,
+        "dataset": builder.name + fixed,
         "version": str(builder.version),
         "options": builder.recorded_options(),
         "source": builder.recorded_source(),

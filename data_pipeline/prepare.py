@@ -16,8 +16,8 @@ from data_pipeline.builders.schema import FaceDataset
 from data_pipeline.work import Work, default_workers
 from kdjax import checks
 
-DATASETS = ("synthfaces", "folder")
-"""Names of the data sets that can be prepared."""
+DATASETS = ("folder", "synthfaces", "synthfaces/benchmark")
+"""Names of the data sets that can be prepared; after the slash, of a size and seed that are fixed."""
 
 MARK = ".kdjax-partial"
 """A file that tells a folder of ours, which may be removed, from one of the user's."""
@@ -34,7 +34,7 @@ def prepare(
     detector: str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     **options: Any,
 ) -> Path:
     """Prepares a data set and returns its folder, which `tfds.builder_from_directory` reads.
@@ -43,7 +43,7 @@ def prepare(
     renamed to `OUTPUT`. What is there already with the same options is kept as it is.
 
     Args:
-      dataset: `synthfaces` or `folder`.
+      dataset: one of `DATASETS`.
       output: the folder to make.
       source: for `folder`: the user's folder with `real/` and `fake/`.
       forge: for `folder`: make self-blended fakes from the real items.
@@ -52,7 +52,7 @@ def prepare(
       detector: for `folder`: `hog`, or the path of a YuNet model file (`.onnx`).
       workers: processes; 0 works in this one; `None` takes one a processor.
       overwrite: replace a data set of other options that lies in `output`.
-      seed: decides splits, motion and forgeries.
+      seed: decides splits, motion and forgeries; `None` takes the data set's own default.
       **options: further fields of the data set's configuration.
 
     Raises:
@@ -91,11 +91,14 @@ def _builder_class(dataset: str) -> type[FaceDataset]:
         from data_pipeline.builders.folder import Folder
 
         return Folder
-    raise checks.UserError(f"unknown data set {dataset!r}; {checks.nearest(dataset, DATASETS)}")
+    raise ValueError(f"no builder makes {dataset!r}")
 
 
 def _make_builder(dataset: str, data_dir: Path, output: Path, given: dict[str, Any]) -> FaceDataset:
-    builder_class = _builder_class(dataset)
+    if dataset not in DATASETS:
+        raise checks.UserError(f"unknown data set {dataset!r}; {checks.nearest(dataset, DATASETS)}")
+    kind, _, fixed = dataset.partition("/")
+    builder_class = _builder_class(kind)
     extra: dict[str, Any] = {}
     source = given.pop("source")
     if dataset == "folder":
@@ -107,12 +110,17 @@ def _make_builder(dataset: str, data_dir: Path, output: Path, given: dict[str, A
     known = builder_class.option_names()
     chosen = {name: value for name, value in given.items() if value is not None}
     for name in chosen:
+        if fixed:
+            raise checks.UserError(
+                f"{dataset} is fixed, {name}={chosen[name]!r} cannot be given; "
+                f"--dataset={kind} takes it"
+            )
         if name not in known:
             raise checks.UserError(
                 f"{dataset} has no option {name!r}; {checks.nearest(name, known)}"
             )
     try:
-        config = builder_class.CONFIG(**chosen)
+        config = builder_class.builder_configs[fixed] if fixed else builder_class.CONFIG(**chosen)
         with _quiet():
             return builder_class(data_dir=str(data_dir), config=config, **extra)
     except (TypeError, ValueError) as error:

@@ -130,7 +130,10 @@ def _demo(commands: argparse._SubParsersAction) -> None:
 def _prepare(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "prepare", "make a data set of faces in three qualities")
     parser.add_argument(
-        "--dataset", default="folder", choices=("folder", "synthfaces"), help="kind of data set"
+        "--dataset",
+        default="folder",
+        choices=("folder", "synthfaces", "synthfaces/benchmark"),
+        help="kind of data set; synthfaces/benchmark is of a fixed size and seed",
     )
     parser.add_argument(
         "--source", type=Path, help="folder with real/ and fake/ images and videos (folder)"
@@ -150,8 +153,34 @@ def _prepare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--detector", help="hog, or a YuNet model file (.onnx) (folder); default: hog"
     )
+    parser.add_argument(
+        "--face_side",
+        type=int,
+        help="shrink frames before they are forged and compressed until the crop has so many pixels "
+        "a side (folder); default: frames stay as they are",
+    )
+    parser.add_argument(
+        "--forge_sharpness",
+        type=float,
+        help="multiplies how far a forgery changes sharpness (folder); default: 1",
+    )
+    parser.add_argument(
+        "--forge_grid",
+        type=float,
+        help="largest strength of a generator's grid in a forgery, in steps of 8 bits (folder); "
+        "default: 0",
+    )
+    parser.add_argument(
+        "--takes",
+        type=int,
+        help="how often a still is taken, cut out a little differently and forged anew each time "
+        "(folder); default: 1",
+    )
+    parser.add_argument(
+        "--test_share", type=float, help="share of the people in the test (folder); default: 0.15"
+    )
     parser.add_argument("--identities", type=int, help="people to draw (synthfaces); default: 240")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn")
+    parser.add_argument("--seed", type=int, help="seed of everything that is drawn; default: 0")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a data set made with other options"

@@ -16,6 +16,9 @@ from data_pipeline.work import Result
 from kdjax import checks
 from kdjax.types import LABELS
 
+_CAMERA = 1
+"""Keeps the draws of the square apart from those of the forgery."""
+
 
 @dataclasses.dataclass
 class FolderConfig(tfds.core.BuilderConfig):
@@ -31,6 +34,12 @@ class FolderConfig(tfds.core.BuilderConfig):
       max_side: a larger frame is shrunk to this longer side before it is compressed.
       margin: side of the crop by that of the face.
       detector: `hog`, or the path of a YuNet model file.
+      face_side: frames are shrunk, before they are forged and compressed, until the crop has so
+        many pixels a side in them; `None` leaves them as they are.
+      forge_sharpness: multiplies how far the sharpness of a self-blended copy is changed.
+      forge_grid: largest strength of a generator's grid in a forgery, in steps of 8 bits.
+      takes: how often a still is taken: cut out a little differently each time, forged anew.
+      test_share: share of the people that are kept for the test; 15 % validate, the rest trains.
     """
 
     name: str = ""
@@ -42,6 +51,11 @@ class FolderConfig(tfds.core.BuilderConfig):
     max_side: int = 1280
     margin: float = 1.3
     detector: str = "hog"
+    face_side: int | None = None
+    forge_sharpness: float = 1.0
+    forge_grid: float = 0.0
+    takes: int = 1
+    test_share: float = schema.SPLIT_FRACTIONS[2]
 
     def __post_init__(self) -> None:
         limits = {
@@ -50,12 +64,24 @@ class FolderConfig(tfds.core.BuilderConfig):
             "clip_length": (1, 250),
             "max_side": (64, 8192),
             "margin": (0.5, 4.0),
+            "face_side": (16, 1024),
+            "forge_sharpness": (0.1, 5.0),
+            "forge_grid": (0.0, 64.0),
+            "takes": (1, 64),
+            "test_share": (0.05, 0.8),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
+            if value is None and name == "face_side":
+                continue
             if isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name}={value!r} must be between {low} and {high}")
         self.name = "forge" if self.forge else "plain"
+
+    def fractions(self) -> tuple[float, float, float]:
+        """Returns the shares of the splits."""
+        validation = schema.SPLIT_FRACTIONS[1]
+        return 1 - validation - self.test_share, validation, self.test_share
 
 
 class Task(NamedTuple):
@@ -63,6 +89,14 @@ class Task(NamedTuple):
 
     item: Item
     config: FolderConfig
+
+
+class Scene(NamedTuple):
+    """What a face is cut out of: whole frames uint8 `[T, H, W, 3]`, the face, the square around it."""
+
+    frames: np.ndarray
+    box: faces.Box
+    square: faces.Box
 
 
 class Folder(schema.FaceDataset):
@@ -127,7 +161,9 @@ class Folder(schema.FaceDataset):
         splits: dict[str, str] = {}
         for kind in set(classes.values()):
             alike = [identity for identity, found in classes.items() if found == kind]
-            splits |= schema.assign_splits(alike, seed=self.builder_config.seed)
+            splits |= schema.assign_splits(
+                alike, seed=self.builder_config.seed, fractions=self.builder_config.fractions()
+            )
         for split in schema.SPLITS:
             present = {label for name in splits if splits[name] == split for label in classes[name]}
             for label in {0, 1} - present:
@@ -192,35 +228,60 @@ def _clips(media: video.Media, config: FolderConfig) -> Iterator[clips.Clip]:
 def _add_examples(result: Result, clip: clips.Clip, still: bool, task: Task) -> None:
     """Appends what one wanted frame gives: the item itself, and a forgery if one is asked for."""
     config = task.config
-    frame = clip.frames[clip.anchor]
-    box = faces.find_face(frame, faces.make_detector(config.detector))
+    box = faces.find_face(clip.frames[clip.anchor], faces.make_detector(config.detector))
     if box is None:
         result["faceless"] += 1
         return
-    square = faces.square_around(box, config.margin, *frame.shape[:2])
-    for frames, mask, forgery in _versions(clip.frames, box, task):
-        clip = clip._replace(frames=frames)
-        if still:
-            clip = clips.still_to_clip(frames[0], config.clip_length, seed=_seed(task))
-        position = len(result["examples"])
-        for quality, image in _qualities(clip).items():
-            face = faces.crop(image, square, config.image_size)
-            result[f"{position}/{quality}"] = schema.encode_png(face)
-        # Enlarging by cubic splines overshoots; a mask stays 0 or 255.
-        mask = np.where(faces.crop(mask, square, config.image_size) > 127, 255, 0)
-        result[f"{position}/mask"] = schema.encode_png(mask.astype(np.uint8))
-        label = int(forgery != "none")
-        result["examples"].append({"label": label, "forgery": forgery, "frame": clip.position})
+    for take in range(config.takes if still else 1):
+        seed = _seed(task, take)
+        square = _square(clip.frames, box, config, seed if take else None)
+        scene = Scene(clip.frames, box, square)
+        if config.face_side is not None:
+            scene = Scene(*faces.shrink_to(*scene, config.face_side))
+        for frames, mask, forgery in _versions(scene, task, seed):
+            version = clip._replace(frames=frames)
+            if still:
+                version = clips.still_to_clip(frames[0], config.clip_length, seed=seed)
+                version = version._replace(position=take)
+            position = len(result["examples"])
+            for quality, image in _qualities(version).items():
+                face = faces.crop(image, scene.square, config.image_size)
+                result[f"{position}/{quality}"] = schema.encode_png(face)
+            # Enlarging by cubic splines overshoots; a mask stays 0 or 255.
+            mask = np.where(faces.crop(mask, scene.square, config.image_size) > 127, 255, 0)
+            result[f"{position}/mask"] = schema.encode_png(mask.astype(np.uint8))
+            label = int(forgery != "none")
+            result["examples"].append(
+                {"label": label, "forgery": forgery, "frame": version.position}
+            )
 
 
-def _versions(
-    frames: np.ndarray, box: faces.Box, task: Task
-) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+def _square(
+    frames: np.ndarray, box: faces.Box, config: FolderConfig, seed: int | None
+) -> faces.Box:
+    """Returns the square to cut out; with a seed, moved by up to 8 % and scaled by up to 15 %."""
+    if seed is None:
+        return faces.square_around(box, config.margin, *frames.shape[1:3])
+    generator = np.random.default_rng([seed, _CAMERA])
+    margin = config.margin * generator.uniform(0.85, 1.15)
+    right, down = generator.uniform(-0.08, 0.08, 2) * margin * max(box.width, box.height)
+    moved = np.add(box, np.rint([right, down, right, down])).astype(int)
+    return faces.square_around(faces.Box(*moved.tolist()), margin, *frames.shape[1:3])
+
+
+def _versions(scene: Scene, task: Task, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
     """Yields frames, forgery mask and kind of forgery."""
-    nothing = np.zeros(frames.shape[1:3], np.uint8)
-    yield frames, nothing, "unknown" if task.item.label else "none"
+    nothing = np.zeros(scene.frames.shape[1:3], np.uint8)
+    yield scene.frames, nothing, "unknown" if task.item.label else "none"
     if task.config.forge and task.item.label == 0:
-        yield *forge.self_blend(frames, box, seed=_seed(task)), "self_blended"
+        forged = forge.self_blend(
+            scene.frames,
+            scene.box,
+            seed=seed,
+            sharpness=task.config.forge_sharpness,
+            grid=task.config.forge_grid,
+        )
+        yield *forged, "self_blended"
 
 
 def _qualities(clip: clips.Clip) -> dict[str, np.ndarray]:
@@ -232,6 +293,7 @@ def _qualities(clip: clips.Clip) -> dict[str, np.ndarray]:
     return {"raw": clip.frames[clip.anchor], **compressed}
 
 
-def _seed(task: Task) -> int:
-    name = f"{task.config.seed}/{task.item.name}".encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
+def _seed(task: Task, take: int = 0) -> int:
+    name = f"{task.config.seed}/{task.item.name}" + (f"\0{take}" if take else "")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big")

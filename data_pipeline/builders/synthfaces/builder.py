@@ -44,6 +44,10 @@ class SynthFacesConfig(tfds.core.BuilderConfig):
         )
 
 
+BENCHMARK = SynthFacesConfig(name="benchmark", image_size=64, seed=1000, identities=400)
+"""What methods are compared on. A change of it, or of what is drawn, is a new version: see docs/data.md."""
+
+
 class SynthFaces(FaceDataset, skip_registration=True):  # type: ignore[call-arg]
     """Rendered talking heads, real and forged in five ways, in three qualities.
 
@@ -54,6 +58,7 @@ class SynthFaces(FaceDataset, skip_registration=True):  # type: ignore[call-arg]
     name = "synthfaces"
     VERSION = tfds.core.Version("1.0.0")
     CONFIG = SynthFacesConfig
+    BUILDER_CONFIGS = [BENCHMARK]  # noqa: RUF012
 
     def __init__(self, *, config: SynthFacesConfig | None = None, **arguments: Any):
         config = config or SynthFacesConfig()

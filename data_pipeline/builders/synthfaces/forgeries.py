@@ -19,6 +19,7 @@ from data_pipeline.builders.synthfaces.identity import Scene, swapped
 from data_pipeline.builders.synthfaces.motion import State
 from data_pipeline.builders.synthfaces.performance import Performance
 from data_pipeline.builders.synthfaces.render import Renderer
+from data_pipeline.traces import upsampling_grid
 
 REFERENCE_SIZE = 64
 """Widths of soft borders are given in pixels of a frame of this size."""
@@ -177,7 +178,7 @@ def _generated(
     """Returns the images as a generator would give them: degraded, with its own grid and noise."""
     reduction, grid = rng.uniform(*traces.reduction), rng.uniform(*traces.grid)
     noise, smoothing = rng.uniform(*traces.noise), rng.uniform(*traces.smoothing)
-    tile = _grid_tile(rng, target.size)
+    tile = upsampling_grid(rng, target.size)
     stretch = rng.uniform(1.0, 1.3)
     results = []
     for image, state in zip(images, target.states, strict=True):
@@ -200,15 +201,6 @@ def _louder(target: Performance, factor: float) -> Scene:
     return replace(
         scene, read_noise=factor * scene.read_noise, shot_noise=factor**2 * scene.shot_noise
     )
-
-
-def _grid_tile(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns the pattern that transposed convolutions of stride 2 leave, `[2S, 2S]`, mean 0.
-
-    Each of the four positions of a 2 x 2 cell gets its own gain; the checkerboard dominates.
-    """
-    gains = np.array([[1.0, -1.0], [-1.0, 1.0]]) + rng.normal(0.0, 0.35, (2, 2))
-    return np.tile((gains - gains.mean()).astype(np.float32), (size, size))
 
 
 def _laid(tile: np.ndarray, state: State, stretch: float) -> np.ndarray:
