@@ -64,7 +64,7 @@ def test_every_row_of_the_table_has_finite_gradients(bench, row):
     ],
 )
 def test_projectors_are_the_papers(bench, name, convolutions, activated):
-    head = bench("tokd").state.params["heads"]["tokd"][name]
+    head = bench("tokd", teacher_projectors="joint").state.params["heads"]["tokd"][name]
     wanted = {f"conv{number}" for number in range(1, convolutions + 1)}
     assert set(head) == wanted | {f"norm{number}" for number in activated}
     assert all(head[layer]["kernel"].shape[:2] == (3, 3) for layer in wanted)
