@@ -74,8 +74,13 @@ class FolderConfig(tfds.core.BuilderConfig):
             value = getattr(self, name)
             if value is None and name == "face_side":
                 continue
-            if isinstance(value, bool) or not low <= value <= high:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not low <= value <= high:
                 raise ValueError(f"{name}={value!r} must be between {low} and {high}")
+        for name in ("forge_sharpness", "forge_grid"):
+            value = getattr(self, name)
+            if not self.forge and value != getattr(type(self), name):
+                raise ValueError(f"{name}={value!r} goes with forge: nothing is forged without it")
         self.name = "forge" if self.forge else "plain"
 
     def fractions(self) -> tuple[float, float, float]:

@@ -125,3 +125,34 @@ def test_most_photographs_of_faces_are_found():
         with video.open_media(path) as media:
             found += faces.find_face(next(iter(media)), detector) is not None
     assert found >= 0.9 * len(paths) > 0
+
+
+def test_whole_frames_shrink_until_the_square_has_the_side():
+    frames = np.zeros((2, 300, 400, 3), np.uint8)
+    frames[:, 100:200, 50:150] = 255
+    box, square = Box(60, 110, 140, 190), Box(50, 100, 150, 200)
+    small, small_box, small_square = faces.shrink_to(frames, box, square, 50)
+    assert small.shape == (2, 150, 200, 3)
+    assert small_box == Box(30, 55, 70, 95)
+    assert small_square == Box(25, 50, 75, 100)
+    assert (small[:, 50:100, 25:75] == 255).all()
+    assert small.sum() == 2 * 50 * 50 * 3 * 255
+
+
+def test_a_shrunk_square_stays_inside():
+    for side in (16, 31, 64):
+        for left in (0, 100, 199):
+            square = Box(left, 0, left + 101, 101)
+            small, _, moved = faces.shrink_to(
+                np.zeros((1, 101, 300, 3), np.uint8), square, square, side
+            )
+            assert (moved.width, moved.height) == (side, side)
+            assert moved.right <= small.shape[2]
+            assert moved.bottom <= small.shape[1]
+
+
+def test_frames_with_a_small_face_stay_as_they_are():
+    frames, square = np.zeros((1, 90, 90, 3), np.uint8), Box(10, 10, 50, 50)
+    same, box, moved = faces.shrink_to(frames, square, square, 64)
+    assert same is frames
+    assert box == moved == square

@@ -202,6 +202,47 @@ def test_a_fake_item_is_not_forged_again(make, tmp_path):
     assert len(process(path, label=1, forge=True)["examples"]) == 1
 
 
+def test_a_frame_is_shrunk_before_it_is_compressed(make, tmp_path, monkeypatch):
+    pixels = make.moving_frames(1, 120, 160)[0]
+    seen = []
+    compress = video.compress_clip
+    monkeypatch.setattr(
+        video, "compress_clip", lambda frames, crf: seen.append(frames) or compress(frames, crf)
+    )
+    result = process(
+        make.write_image(tmp_path / "a.png", pixels), image_size=21, face_side=21, forge=True
+    )
+    assert {frames.shape for frames in seen} == {(5, 60, 80, 3)}
+    # square of side 42 at (15, 5), halved: rounded to even
+    raw = image(result, "0/raw")
+    np.testing.assert_array_equal(raw, seen[0][clips.anchor_of(5)][2:23, 8:29])
+    assert [e["forgery"] for e in result["examples"]] == ["none", "self_blended"]
+
+
+def test_a_still_is_taken_as_often_as_asked_and_the_first_take_stays(make, tmp_path):
+    path = make.write_image(tmp_path / "a.png", make.moving_frames(1, 60, 80)[0])
+    once, often = process(path, forge=True), process(path, forge=True, takes=4)
+    assert [(e["label"], e["frame"]) for e in often["examples"]] == [
+        (label, take) for take in range(4) for label in (0, 1)
+    ]
+    for name in ("0/raw", "0/c40", "1/raw", "1/mask"):
+        assert often[name] == once[name]
+    assert len({often[f"{number}/raw"] for number in range(8)}) == 8
+    masks = {often[f"{number}/mask"] for number in range(1, 8, 2)}
+    assert len(masks) == 4
+
+
+def test_a_video_is_taken_once(make, tmp_path):
+    path = make.write_video(tmp_path / "a.mp4", make.moving_frames(8, 64, 80), crf="5")
+    assert len(process(path, frames_per_video=2, takes=4)["examples"]) == 2
+
+
+def test_the_test_has_its_share_of_the_people():
+    shares = folder.FolderConfig(test_share=0.3).fractions()
+    assert shares == pytest.approx((0.55, 0.15, 0.3))
+    assert folder.FolderConfig().fractions() == pytest.approx((0.7, 0.15, 0.15))
+
+
 def test_frames_without_a_face_are_counted(make, tmp_path):
     frames = make.moving_frames(20, 64, 80)
     frames[10:] = 0
@@ -235,8 +276,19 @@ def test_damage_in_the_middle_gives_up_the_whole_item(make, tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [{"image_size": 0}, {"frames_per_video": 0}, {"margin": 9.0}, {"clip_length": True}],
+    [
+        *({"image_size": 0}, {"frames_per_video": 0}, {"margin": 9.0}, {"clip_length": True}),
+        *({"face_side": 8}, {"takes": 0}, {"test_share": 0.9}, {"forge_sharpness": 0.0}),
+        *({"forge_grid": -1.0}, {"image_size": None}, {"margin": float("nan")}),
+    ],
 )
 def test_options_out_of_range_are_refused_by_name(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         folder.FolderConfig(**option)
+
+
+@pytest.mark.parametrize("option", [{"forge_sharpness": 2.0}, {"forge_grid": 5.0}])
+def test_strengths_of_a_forgery_need_one(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}=.* goes with forge"):
+        folder.FolderConfig(**option)
+    assert folder.FolderConfig(forge=True, **option).name == "forge"

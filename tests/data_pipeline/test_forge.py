@@ -1,5 +1,6 @@
 """Self-blended forgeries: what changes, where, and that a seed decides it all."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -103,3 +104,26 @@ def test_a_face_at_the_border_is_forged_too(frames):
 def test_one_frame_without_its_axis_is_refused(frames):
     with pytest.raises(ValueError, match="4 axes"):
         forge.self_blend(frames[0], BOX, seed=0)
+
+
+def test_sharpness_is_multiplied_and_once_is_as_before(frames):
+    before, mask = forge.self_blend(frames, BOX, seed=3)
+    same, same_mask = forge.self_blend(frames, BOX, seed=3, sharpness=1.0, grid=0.0)
+    more, more_mask = forge.self_blend(frames, BOX, seed=3, sharpness=3.0)
+    np.testing.assert_array_equal(same, before)
+    np.testing.assert_array_equal(same_mask, mask)
+    np.testing.assert_array_equal(more_mask, mask)
+    assert (more != before).any()
+
+
+def test_a_grid_lies_on_the_region_alone_and_alternates(frames):
+    differences = []
+    for seed in SEEDS:
+        plain, mask = forge.self_blend(frames, BOX, seed=seed)
+        traced, _ = forge.self_blend(frames, BOX, seed=seed, grid=20.0)
+        difference = traced.astype(int) - plain
+        assert not difference[:, cv2.dilate(mask, np.ones((41, 41))) == 0].any()
+        inside = difference[0, 20:50, 30:60]
+        assert (inside[1:] * inside[:-1]).mean() <= 0
+        differences.append(np.abs(inside).mean())
+    assert np.ptp(differences) > 5

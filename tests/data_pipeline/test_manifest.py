@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 
 import pytest
+from array_record.python import array_record_module as array_record
 
-from data_pipeline import manifest
+from data_pipeline import loader, manifest
 from kdjax import checks
 
 OLD = {"format": 1, "options": {"seed": 0, "forge": False}, "source": {"files": 3}, "counts": {}}
@@ -53,3 +55,57 @@ def test_versions_name_every_tool_and_nothing_of_the_machine():
     )
     assert all(re.fullmatch(r"[0-9a-z][0-9a-z. +]*", version) for version in versions.values())
     assert "/" not in json.dumps(versions)
+
+
+def rewrite(folder, change):
+    """Writes the test records anew, each through `change(position, record)`."""
+    (path,) = folder.glob("*-test.*")
+    reader = array_record.ArrayRecordReader(str(path))
+    records = [change(place, reader.read([place])[0]) for place in range(reader.num_records())]
+    reader.close()
+    writer = array_record.ArrayRecordWriter(str(path), "group_size:2,zstd:9")
+    for record in records:
+        writer.write(record)
+    writer.close()
+
+
+@pytest.fixture
+def copied(tiny_dataset, tmp_path):
+    return shutil.copytree(tiny_dataset, tmp_path / "copy")
+
+
+def test_a_checksum_is_of_what_the_data_says_and_not_of_how_it_lies(tiny_dataset, copied):
+    expected = manifest.checksum(tiny_dataset)
+    assert re.fullmatch("[0-9a-f]{64}", expected)
+    (path,) = copied.glob("*-test.*")
+    before = path.read_bytes()
+    rewrite(copied, lambda place, record: record)
+    assert path.read_bytes() != before
+    manifest.write(copied, OLD)
+    assert manifest.checksum(copied) == expected
+
+
+def test_a_checksum_changes_when_one_record_does(tiny_dataset, copied):
+    (path,) = copied.glob("*-test.*")
+    other = array_record.ArrayRecordReader(str(path)).read([4])[0]
+    rewrite(copied, lambda place, record: other if place == 3 else record)
+    assert manifest.checksum(copied) != manifest.checksum(tiny_dataset)
+
+
+@pytest.mark.parametrize("field", ["label", "video", "identity", "frame", "forgery", "raw", "mask"])
+def test_a_checksum_changes_with_every_field(tiny_dataset, monkeypatch, field):
+    expected = manifest.checksum(tiny_dataset)
+    original = loader.decode_record
+
+    def altered(index, *arguments, **options):
+        example = original(index, *arguments, **options)
+        if index == 7 and field == "raw":
+            example["image"]["raw"][0, 0, 0] ^= 1
+        elif index == 7 and field == "mask":
+            example["forgery_mask"][0, 0, 0] ^= 1
+        elif index == 7:
+            example[field] = example[field] + 1
+        return example
+
+    monkeypatch.setattr(loader, "decode_record", altered)
+    assert manifest.checksum(tiny_dataset) != expected

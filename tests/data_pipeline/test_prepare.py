@@ -242,6 +242,26 @@ def test_two_runs_at_once_are_refused(source, tmp_path):
             run(source, tmp_path / "out")
 
 
+TAKEN = {"forge": True, "takes": 2, "face_side": 16, "forge_grid": 9.0, "test_share": 0.4}
+
+
+def test_takes_of_one_still_stay_in_one_split_and_a_seed_decides_the_checksum(source, tmp_path):
+    folders = [
+        run(source, tmp_path / name, seed=seed, **TAKEN)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    first, again, other = map(manifest.checksum, folders)
+    assert first == again != other
+    dataset = loader.open_dataset(folders[0])
+    videos = {
+        split: set(loader.read_labels(dataset, split)["video"].tolist()) for split in schema.SPLITS
+    }
+    assert sum(map(len, videos.values())) == len(set.union(*videos.values())) == 18
+    people = set(loader.read_labels(dataset, "test")["identity"].tolist())
+    assert len(people) == 2  # of six; 15 % would be one
+    assert manifest.read(folders[0])["options"]["takes"] == 2
+
+
 def test_a_source_where_nothing_is_left_is_refused(source, tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "make_detector", lambda name: lambda frame: [])
     with pytest.raises(
@@ -267,6 +287,9 @@ def test_too_few_people_are_refused(source, tmp_path):
         ("folder", {"source": "nowhere"}, "not a folder"),
         ("folder", {"source": ".", "margn": 2.0}, "did you mean 'margin'"),
         ("folder", {"source": ".", "margin": 9.0}, "margin=9.0 must be between"),
+        ("folder", {"source": ".", "forge_grid": 5.0}, "forge_grid=5.0 goes with forge"),
+        ("folder/benchmark", {"source": "."}, "did you mean 'synthfaces/benchmark'"),
+        ("synthfaces", {"face_side": 64}, "synthfaces has no option 'face_side'"),
     ],
 )
 def test_a_wrong_request_ends_in_one_line(tmp_path, dataset, options, words):

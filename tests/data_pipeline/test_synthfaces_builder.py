@@ -7,6 +7,8 @@ import tensorflow_datasets as tfds
 from data_pipeline import loader, manifest
 from data_pipeline.builders.schema import SPLITS
 from data_pipeline.builders.synthfaces import SynthFaces
+from data_pipeline.builders.synthfaces.builder import SynthFacesConfig
+from data_pipeline.builders.synthfaces.plan import Size
 from data_pipeline.prepare import prepare
 from kdjax.checks import UserError
 from kdjax.types import FORGERIES, QUALITIES
@@ -99,3 +101,55 @@ def test_the_manifest_says_what_was_asked_for(folder):
 def test_a_number_that_does_not_fit_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="identities=3"):
         prepare("synthfaces", tmp_path / "data", workers=0, identities=3)
+
+
+@pytest.fixture
+def small_benchmark(monkeypatch):
+    """Puts a small configuration in the benchmark's place."""
+    small = SynthFacesConfig(name="benchmark", seed=7, **OPTIONS)
+    monkeypatch.setitem(SynthFaces.builder_configs, "benchmark", small)
+
+
+def test_the_benchmark_is_the_same_bytes_twice_and_names_itself(small_benchmark, tmp_path):
+    folders = [
+        prepare("synthfaces/benchmark", tmp_path / place / "data", workers=workers)
+        for place, workers in (("one", 0), ("two", 2))
+    ]
+    names = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    assert manifest.checksum(folders[0]) == manifest.checksum(folders[1])
+    assert manifest.read(folders[0])["dataset"] == "synthfaces/benchmark"
+    assert loader.open_dataset(folders[0]).name == "synthfaces/benchmark/1.0.0"
+    with pytest.raises(UserError, match="dataset: synthfaces/benchmark -> synthfaces"):
+        prepare("synthfaces", folders[0], seed=7, **OPTIONS)
+
+
+def test_the_benchmark_is_what_was_frozen():
+    """Another value here is a new version: see benchmarks/README.md."""
+    frozen = SynthFaces.builder_configs["benchmark"]
+    assert frozen.size() == Size(
+        image_size=64,
+        seed=1000,
+        identities=400,
+        clips_per_identity=2,
+        frames_per_clip=4,
+        clip_length=8,
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [{"seed": 1000}, {"identities": 12}, {"image_size": 64}, {"clip_length": 3}]
+)
+def test_the_benchmark_cannot_be_changed(tmp_path, option):
+    ((name, value),) = option.items()
+    with pytest.raises(UserError, match=f"is fixed, {name}={value} cannot be given") as caught:
+        prepare("synthfaces/benchmark", tmp_path / "data", **option)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_benchmark_is_refused(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'synthfaces/benchmark'"):
+        prepare("synthfaces/bench", tmp_path / "data")
