@@ -11,7 +11,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-full test test-slow test-every lint format lock bench clean
+.PHONY: help demo demo-full test test-slow test-every lint format lock bench results clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -61,6 +61,9 @@ lock: $(DEV_STAMP)  ## bring requirements.lock in line with pyproject.toml (LOCK
 	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --extra dev --no-header \
 	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+
+results: $(RUN_STAMP)  ## docs/results.md of the stored evidence, benchmarks/results/evidence
+	@$(BIN)/python benchmarks/evidence.py page
 
 bench: $(RUN_STAMP)  ## the benchmarks of this machine's CPU (BENCH_ARGS=... is passed on)
 	@$(BIN)/python benchmarks/cpu.py $(BENCH_ARGS)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evidence_store as store
-from evidence_tables import TABLES
+from evidence_tables import SEEDS, TABLES
 
 from kdjax.checks import UserError, nearest
 
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", action="append", default=[], metavar="NAME=FOLDER", help="a prepared data set"
     )
     run.add_argument("--workdir", type=Path, help="where runs and teachers go")
-    run.add_argument("--seeds", type=int, default=5, help="how many seeds (5)")
+    run.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds ({SEEDS})")
     run.add_argument("--first", type=int, default=0, help="the first seed (0)")
     run.add_argument("--rows", nargs="*", default=(), help="these rows alone")
     run.add_argument("--dry", action="store_true", help="list what would run")

@@ -167,6 +167,7 @@ def run_job(
         problem = str(error).replace(str(folder), "the run")
     run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
     run |= {"images_per_second": speed(folder), "gradients": gradients(folder)}
+    run["logged"] = logged(folder)
     if taught is not None:
         run["teacher"] = taught
     with store.updating(name, results) as content:
@@ -238,24 +239,37 @@ def _rounded(value: float) -> float | None:
 
 def gradients(folder: Path) -> dict[str, list[float | None]]:
     """Returns each term's gradient over the cross-entropy's: at the start, after a tenth, at the end."""
-    rows = list(_ratios(folder))
-    if not rows:
-        return {}
-    last = rows[-1]["step"]
-    tenth = next(row for row in rows if row["step"] >= last / 10 or row is rows[-1])
-    names = dict.fromkeys(key for row in rows for key in row if key.startswith(RATIO))
+    rows = [row for row in _training(folder) if any(key.startswith(RATIO) for key in row)]
+    found = _three(rows)
+    return {key.removeprefix(RATIO): found[key] for key in found if key.startswith(RATIO)}
+
+
+def logged(folder: Path) -> dict[str, list[float | None]]:
+    """Returns the loss, its terms and what methods log beside: at the start, after a tenth, at the end."""
+    found = _three(list(_training(folder)))
+    hidden = ("step", "epoch", "learning_rate")
     return {
-        name.removeprefix(RATIO): [
-            _significant(row.get(name)) for row in (rows[0], tenth, rows[-1])
-        ]
-        for name in names
+        key: values
+        for key, values in found.items()
+        if key not in hidden and not key.startswith(RATIO)
     }
 
 
-def _ratios(folder: Path) -> Iterator[dict[str, Any]]:
+def _training(folder: Path) -> Iterator[dict[str, Any]]:
     for row in read_json_lines(folder / "metrics.jsonl"):
-        if row.get("kind") == "train" and any(key.startswith(RATIO) for key in row):
+        if row.get("kind") == "train":
             yield row
+
+
+def _three(rows: list[dict[str, Any]]) -> dict[str, list[float | None]]:
+    if not rows:
+        return {}
+    last = rows[-1]["step"]
+    tenth = next(row for row in rows if row["step"] >= last / 10)
+    names = dict.fromkeys(key for row in rows for key in row if key != "kind")
+    return {
+        name: [_significant(row.get(name)) for row in (rows[0], tenth, rows[-1])] for name in names
+    }
 
 
 def _significant(value: float | None) -> float | None:

@@ -73,6 +73,9 @@ class Table(NamedTuple):
 SYNTH = "synthfaces_benchmark"
 PHOTOS = "photos_benchmark"
 
+SEEDS = 5
+"""Seeds of a complete table, from 0 on."""
+
 TEACHER_SEED = 100
 """The first teacher's seed, never a student's."""
 
@@ -285,7 +288,7 @@ TABLES: dict[str, Table] = {
             combined("kd", "ckd", "add"),
             combined("kd", "tokd", teacher="dual"),
         ),
-        "no paper has it",
+        "what no paper asks",
     ),
 }
 """What `evidence.py run` knows, by name."""

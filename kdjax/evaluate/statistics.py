@@ -150,12 +150,13 @@ def resampled_auc(
     wins = _wins(scores, labels, place, rows, columns)
     # float32 holds halves exactly up to 2^23
     largest = float(draws.max(initial=0)) * float(fake.sum()) * float(real.max(initial=0))
-    wins = wins.astype(np.float32 if largest < 2**22 else np.float64)
+    kind = np.float32 if largest < 2**22 else np.float64
+    wins, fake, real = wins.astype(kind), fake.astype(kind), real.astype(kind)
     found = np.full(len(draws), np.nan)
     for start in range(0, len(draws), _CHUNK):
         drawn = draws[start : start + _CHUNK]
         products = (drawn[:, rows] @ wins).astype(np.float64) * drawn[:, columns]
-        weights = (drawn @ fake.astype(np.float64)) * (drawn @ real.astype(np.float64))
+        weights = (drawn @ fake).astype(np.float64) * (drawn @ real)
         present = weights > 0
         found[start : start + _CHUNK][present] = products.sum(axis=1)[present] / weights[present]
     return found

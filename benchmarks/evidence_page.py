@@ -1,0 +1,210 @@
+"""Writes docs/results.md of the stored runs: the same bytes for the same results."""
+
+import statistics as plain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import evidence_store as store
+from evidence_analysis import Analysis
+from evidence_claims import CLAIMS, MARGIN, Claim, Versus, compare, overall, verdict
+from evidence_tables import TABLES
+
+from kdjax.evaluate.statistics import Comparison, Interval, mean_interval
+from kdjax.types import QUALITIES
+
+TEMPLATE = Path(__file__).with_name("evidence_page.md")
+NONE = "–"
+
+
+def page(results: Path = store.RESULTS) -> str:
+    """Returns the page."""
+    analyses = {name: Analysis(table, store.read(name, results)) for name, table in TABLES.items()}
+    claims = "\n\n".join("\n".join(claim_lines(claim, analyses)) for claim in CLAIMS)
+    tables = "\n\n".join(
+        "\n".join(table_lines(name, analysis)) for name, analysis in analyses.items()
+    )
+    text = TEMPLATE.read_text("utf-8")
+    return text.replace("{{claims}}", claims).replace("{{tables}}", tables)
+
+
+def claim_lines(claim: Claim, analyses: Mapping[str, Analysis]) -> Iterator[str]:
+    """Yields a claim: what was compared, the verdict, the paper's numbers, the reading."""
+    verdicts = [verdict(versus, analyses) for versus in claim.versus]
+    yield f"### {claim.paper}: {claim.text}"
+    yield ""
+    yield f"**{overall(verdicts).capitalize()}.**"
+    yield ""
+    yield "| table | comparison | difference | bootstrap | over seeds | |"
+    yield "|---|---|---|---|---|---|"
+    for versus, word in zip(claim.versus, verdicts, strict=True):
+        found = difference_cells(compare(versus, analyses))
+        if versus.logged:
+            found[1] = NONE
+        yield f"| `{versus.table}` | {_comparison(versus)} | {' | '.join(found)} | {word} |"
+    yield ""
+    yield f"The paper: {claim.numbers}."
+    if claim.reading:
+        yield ""
+        yield claim.reading
+
+
+def _comparison(versus: Versus) -> str:
+    if versus.logged:
+        return f"{versus.better}: `{versus.logged[0]}` > `{versus.logged[1]}` at the end"
+    sign = f"at most {MARGIN:g} below" if versus.at_least else ">"
+    return f"{versus.better} {sign} {versus.worse}"
+
+
+def table_lines(name: str, analysis: Analysis) -> Iterator[str]:
+    """Yields a table with what is needed to understand it."""
+    table = analysis.table
+    done, wanted = analysis.count(list(analysis.rows))
+    yield f"### {table.title}"
+    yield ""
+    yield f"`{name}`: {done} of {wanted} runs. Answers {table.answers}. " + " ".join(
+        facts(analysis)
+    )
+    yield ""
+    if not done:
+        yield "Not run yet."
+        return
+    judged = {"overall": "pooled", "average": "mean"}.get(table.quality, table.quality)
+    beside = [q for q in (*QUALITIES, "overall") if table.quality not in QUALITIES]
+    heads = ["row", "seeds", f"AUC, {judged}", "95 %"]
+    heads += [f"AUC, {'pooled' if q == 'overall' else q}" for q in beside] or ["accuracy"]
+    heads += ["difference", "bootstrap", "over seeds", "p (Holm)", "cost", "gradients"]
+    yield _line(heads)
+    yield "|---" * len(heads) + "|"
+    corrected = analysis.corrected()
+    for row in analysis.rows:
+        yield _line(row_cells(analysis, row, beside, corrected))
+    for row in analysis.rows:
+        for seed, problem in analysis.failures(row).items():
+            yield ""
+            yield f"Failed: {row}, seed {seed}: {problem}"
+
+
+def row_cells(
+    analysis: Analysis, name: str, beside: Sequence[str], corrected: Mapping[str, float]
+) -> list[str]:
+    """Returns the cells of a row."""
+    seeds = analysis.seeds(name)
+    auc = mean_interval(list(analysis.auc(name).values()))
+    cells = [name, str(len(seeds)), _number(auc.estimate), _bounds(auc, _number)]
+    metrics = [(q, "auc") for q in beside] or [(analysis.table.quality, "accuracy")]
+    cells += [_number(analysis.mean_metric(name, *metric)) for metric in metrics]
+    other = analysis.baseline(name)
+    if not other:
+        cells += ["baseline", "", "", ""]
+    else:
+        cells += [*difference_cells(analysis.compare(name, other)), _p(corrected.get(name))]
+    return [*cells, _cost(analysis, name, other), _gradients(analysis, name)]
+
+
+def facts(analysis: Analysis) -> Iterator[str]:
+    """Yields sentences on data, students, teachers, budget and machines."""
+    table, content = analysis.table, analysis.content
+    steps = table.settings.get("train.steps")
+    start = (
+        "from ImageNet" if table.settings.get("student.weights") == "imagenet" else "from scratch"
+    )
+    data = f"Data: `{table.dataset}`"
+    if "dataset" in content:
+        images, videos = len(content.get("labels", ())), len(set(content.get("videos", ())))
+        data += f" (checksum `{content['dataset']['checksum'][:12]}`), {images} test images of {videos} videos"
+    yield f"{data}. Students: {table.network} {start}, {steps} steps of {table.settings['data.batch_size']}."
+    teachers = "; ".join(
+        f"{network}, test AUC on raw {_number(plain.fmean(values))}"
+        for network, values in _teachers(analysis).items()
+    )
+    if teachers:
+        yield f"Teachers: {teachers}."
+    yield f"Settings: {table.budget}."
+    machines = sorted(
+        {
+            f"{machine['processor']}, {', '.join(sorted(set(machine['devices'])))}, JAX {machine['versions']['jax']}"
+            for row in analysis.rows
+            for run in analysis.runs(row).values()
+            if (machine := run.get("machine"))
+        }
+    )
+    if machines:
+        yield f"Run on {'; '.join(machines)}."
+
+
+def _teachers(analysis: Analysis) -> dict[str, list[float]]:
+    found: dict[str, dict[int, float]] = {}
+    for row in analysis.rows:
+        for run in analysis.runs(row).values():
+            if teacher := run.get("teacher"):
+                raw = teacher["auc"].get("raw")
+                if raw is not None:
+                    found.setdefault(teacher["network"], {})[teacher["seed"]] = raw
+    return {network: list(by_seed.values()) for network, by_seed in sorted(found.items())}
+
+
+def difference_cells(comparison: Comparison | None) -> list[str]:
+    """Returns difference, bootstrap and interval over seeds; bold where it is shown."""
+    if comparison is None:
+        return [NONE] * 3
+    shown = _signed(comparison.bootstrap.estimate)
+    shown = f"**{shown}**" if comparison.sign else shown
+    intervals = (comparison.bootstrap, comparison.over_seeds)
+    return [shown, *(_bounds(interval, _signed) for interval in intervals)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None or value != value else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    if value != value:
+        return NONE
+    # no minus before a zero
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
+
+
+def _bounds(interval: Interval, shown: Callable[[float], str]) -> str:
+    if interval.low != interval.low:
+        return NONE
+    return f"{shown(interval.low)} to {shown(interval.high)}"
+
+
+def _p(value: float | None) -> str:
+    if value is None or value != value:
+        return NONE
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _cost(analysis: Analysis, name: str, other: str) -> str:
+    if analysis.rows[name].by_quality or not other:
+        return "" if other else "1"
+    speeds = [_speed(analysis, row) for row in (other, name)]
+    return NONE if None in speeds else f"{speeds[0] / speeds[1]:.1f}"
+
+
+def _speed(analysis: Analysis, name: str) -> float | None:
+    found = [run.get("images_per_second") for run in analysis.runs(name).values()]
+    known = [value for value in found if value]
+    return plain.median(known) if known else None
+
+
+def _gradients(analysis: Analysis, name: str) -> str:
+    terms: dict[str, list[list[float | None]]] = {}
+    for run in analysis.runs(name).values():
+        for term, three in run.get("gradients", {}).items():
+            terms.setdefault(term, []).append(three)
+    return "; ".join(
+        f"{term} {' / '.join(_median(values) for values in zip(*found, strict=True))}"
+        for term, found in terms.items()
+    )
+
+
+def _median(values: Sequence[Any]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{plain.median(known):.2g}" if known else NONE
