@@ -17,6 +17,7 @@ from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
 from kdjax.train import checkpoint, parallel, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
+from kdjax.train.config_checks import idle_weights
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
@@ -107,12 +108,12 @@ class _Trainer:
         restored = self.checkpoints.restore_latest(state, self.batches)
         state = state if restored is None else restored
         start = int(state.step)
-        own_seed = [] if start else teachers_of_own_seed(plan.config)
+        known = [] if start else [*teachers_of_own_seed(plan.config), *idle_weights(plan.config)]
         log = RunLog(self.folder, start_step=start)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
         if start:
             progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
-        for line in own_seed:
+        for line in known:
             progress.say(line)
         try:
             with catch_signals() as interruption:
