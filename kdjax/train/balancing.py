@@ -130,11 +130,13 @@ class Gradients:
         return train.balance == "running" or not self._is_complete(step, found)
 
     def _is_complete(self, step: int, found: BalanceState) -> bool:
-        if not self._complete:
-            counts = jax.device_get(parallel.unreplicate(found.counts, self._devices))
-            enough = min(counts.values()) >= self._train.balance_steps
-            self._complete = bool(enough and step >= max(self._starts))
-        return self._complete
+        if self._complete:
+            return True
+        counts = jax.device_get(parallel.unreplicate(found.counts, self._devices))
+        enough = bool(min(counts.values()) >= self._train.balance_steps)
+        # the averaging may still begin again
+        self._complete = enough and step >= max(self._starts)
+        return enough
 
     def _norms(
         self, replicated: TrainState, batch: Any, names: Iterable[str], *, bare: bool
