@@ -1,0 +1,350 @@
+"""The evidence: what is trained, what is kept when it is cut off, and the page made of it."""
+
+import importlib
+import json
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kdjax.checks import UserError
+from kdjax.evaluate.evaluator import summarize
+from kdjax.evaluate.metrics import area_under_curve
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+GAINS = {"supervised": 1.0, "kd": 3.0, "ckd": -1.0, "add": 1.0}
+VIDEOS = 40
+
+
+@pytest.fixture
+def code(monkeypatch):
+    """The modules of the evidence."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    parts = ("store", "tables", "run", "analysis", "claims", "page")
+    modules = {part: importlib.import_module(f"evidence_{part}") for part in parts}
+    return SimpleNamespace(**modules, command=importlib.import_module("evidence"))
+
+
+@pytest.fixture
+def work(code, monkeypatch, tmp_path):
+    """A table of four rows whose training is a draw, better for KD and worse for CKD; what was trained."""
+    t = code.tables
+    rows = (t.ALONE, *(t.Row(name.upper(), name) for name in ("kd", "ckd", "add")))
+    rows += (t.Row("three", by_quality={"raw": "KD", "c23": "alone", "c40": "alone"}),)
+    table = t.Table("Small", "data", "resnet_tiny", t.SCHEDULE, {}, rows, quality="average")
+    monkeypatch.setitem(t.TABLES, "small", table)
+    trained = []
+
+    def train(config, folder):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        lines = [
+            {"kind": "train", "step": step, "loss": 1 / step, "gradient_ratio/x": step / 10}
+            for step in (1, 5, 40, 400)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / "timings.jsonl").write_text('{"images_per_second": 50}\n')
+        trained.append((config.method.name, config.seed.student))
+        (folder / "best").mkdir()
+        return {"step": 400, "best_step": 240, "best_metric": 0.8}
+
+    def evaluate(folder):
+        method, seed = trained[-1]
+        rng = np.random.default_rng([seed, GAINS[method] > 1])
+        labels = np.arange(2 * VIDEOS) % 2
+        columns = dict.fromkeys(("labels", "forgery"), labels)
+        columns |= dict.fromkeys(("video", "identity", "index"), np.arange(2 * VIDEOS) % VIDEOS)
+        logits = rng.normal(size=(3, 2 * VIDEOS)) + GAINS[method] * labels
+        scores = dict(zip(("raw", "c23", "c40"), 1 / (1 + np.exp(-logits)), strict=True))
+        return summarize(scores, columns)
+
+    facts = {"name": "data", "checksum": "a" * 64, "sizes": {}, "image_size": 64}
+    for name, stub in {
+        "train": train,
+        "evaluate_run": evaluate,
+        "check_plan": lambda config: None,
+        "describe": lambda *arguments: facts,
+    }.items():
+        monkeypatch.setattr(code.run, name, stub)
+    results = tmp_path / "results"
+
+    def run(*more, workdir="work"):
+        words = ["run", "small", "--data", "data=d", "--workdir", str(tmp_path / workdir)]
+        return code.command.main([*words, "--results", str(results), *more])
+
+    return SimpleNamespace(
+        run=run, trained=trained, table=table, results=results, path=results / "small.json"
+    )
+
+
+def replace_row(code, monkeypatch, work, name, **changed):
+    rows = [row._replace(**changed) if row.name == name else row for row in work.table.rows]
+    monkeypatch.setitem(code.tables.TABLES, "small", work.table._replace(rows=tuple(rows)))
+
+
+def test_seeds_are_outside_and_rows_inside(work):
+    assert work.run("--seeds=2") == 0
+    methods = ["supervised", "kd", "ckd", "add"]
+    assert work.trained == [(method, seed) for seed in (0, 1) for method in methods]
+
+
+def test_what_is_there_is_not_trained_again_on_another_machine(work):
+    work.run("--seeds=1")
+    work.run("--seeds=2", workdir="elsewhere")
+    assert [seed for _, seed in work.trained] == [0] * 4 + [1] * 4
+
+
+def test_row_with_other_settings_is_trained_again_and_its_old_runs_go(code, monkeypatch, work):
+    work.run("--seeds=2")
+    replace_row(code, monkeypatch, work, "KD", overrides={"method.temperature": 2.0})
+    work.run("--seeds=1")
+    assert work.trained[8:] == [("kd", 0)]
+    runs = {
+        name: list(row["runs"]) for name, row in json.loads(work.path.read_text())["rows"].items()
+    }
+    assert runs == {"alone": ["0", "1"], "KD": ["0"], "CKD": ["0", "1"], "ADD": ["0", "1"]}
+
+
+def test_revision_trains_everything_again(code, monkeypatch, work):
+    work.run("--seeds=1")
+    monkeypatch.setitem(code.tables.TABLES, "small", work.table._replace(revision=2))
+    work.run("--seeds=1")
+    assert len(work.trained) == 8
+
+
+def test_cut_off_run_loses_nothing_that_is_done(code, monkeypatch, work):
+    whole = code.run.train
+
+    def cut(config, folder):
+        if len(work.trained) == 2:
+            raise KeyboardInterrupt
+        return whole(config, folder)
+
+    monkeypatch.setattr(code.run, "train", cut)
+    assert work.run("--seeds=1") == 130
+    assert list(json.loads(work.path.read_text())["rows"]) == ["alone", "KD"]
+    monkeypatch.setattr(code.run, "train", whole)
+    assert work.run("--seeds=1") == 0
+    assert [method for method, _ in work.trained] == ["supervised", "kd", "ckd", "add"]
+
+
+def test_run_that_fails_is_written_down_and_the_others_go_on(code, monkeypatch, work, capsys):
+    whole = code.run.train
+
+    def diverge(config, folder):
+        found = whole(config, folder)
+        if config.method.name == "kd":
+            raise UserError(f"the loss of {folder} is nan")
+        return found
+
+    monkeypatch.setattr(code.run, "train", diverge)
+    assert work.run("--seeds=1") == 0
+    run = json.loads(work.path.read_text())["rows"]["KD"]["runs"]["0"]
+    assert run["problem"] == "the loss of the run is nan"
+    assert "scores" not in run
+    assert "Failed: KD, seed 0: the loss of the run is nan" in code.page.page(work.results)
+
+
+def test_run_keeps_gradients_at_start_a_tenth_and_end(work):
+    work.run("--seeds=1")
+    run = json.loads(work.path.read_text())["rows"]["alone"]["runs"]["0"]
+    assert run["gradients"] == {"x": [0.1, 4.0, 40.0]}
+    assert run["logged"] == {"loss": [1.0, 0.025, 0.0025]}
+    assert (run["steps"], run["best_step"], run["images_per_second"]) == (400, 240, 50)
+    assert set(run["metrics"]) == {"raw", "c23", "c40", "overall"}
+    assert run["machine"]["versions"]["jax"]
+
+
+def test_dry_names_what_would_run_and_trains_nothing(work, capsys):
+    assert work.run("--seeds=1", "--dry") == 0
+    assert work.trained == []
+    assert "4 of 4 runs are missing\n  alone, seed 0\n  KD, seed 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "smal"], "no table is called 'smal'"),
+        (["run", "small", "--seeds=0"], "--seeds must be at least 1"),
+        (["run", "small"], "--workdir is missing"),
+        (["run", "small", "--workdir=w"], "small needs --data data=FOLDER"),
+        (["run", "small", "--data", "x"], "--data x must be NAME=FOLDER"),
+        (["run", "small", "--rows", "kd"], "no row is called 'kd'"),
+    ],
+)
+def test_bad_input_is_one_line(code, work, capsys, words, message):
+    more = ["--results", str(work.results)]
+    assert code.command.main([*words, *more]) == 2
+    text = capsys.readouterr().err
+    assert message in text
+    assert text.count("\n") == 1
+
+
+def test_other_data_than_the_frozen_ones_are_refused(code, tmp_path):
+    frozen = tmp_path / "frozen.json"
+    code.store.check_frozen("faces", "b" * 64, frozen)
+    facts = {"version": 1, "checksum": "a" * 64, "command": "kdjax prepare"}
+    frozen.write_text(json.dumps({"faces": facts}))
+    code.store.check_frozen("faces", "a" * 64, frozen)
+    code.store.check_frozen("other", "b" * 64, frozen)
+    with pytest.raises(UserError, match=r"as frozen in frozen\.json; make it again: kdjax prepare"):
+        code.store.check_frozen("faces", "b" * 64, frozen)
+
+
+def test_results_on_other_data_are_dropped(code, work, monkeypatch):
+    work.run("--seeds=1")
+    facts = {"name": "data", "checksum": "c" * 64, "sizes": {}, "image_size": 64}
+    monkeypatch.setattr(code.run, "describe", lambda *arguments: facts)
+    work.run("--seeds=1", "--rows", "alone")
+    content = json.loads(work.path.read_text())
+    assert (list(content["rows"]), content["dataset"]["checksum"]) == (["alone"], "c" * 64)
+
+
+def test_writers_of_one_table_lose_nothing(code, tmp_path):
+    row = code.tables.ALONE
+    wanted = {"revision": 1, "settings": {}, "teacher": None}
+
+    def write(seed):
+        with code.store.updating("t", tmp_path) as content:
+            code.store.add_run(content, row, wanted, seed, {"seconds": seed})
+
+    threads = [threading.Thread(target=write, args=(seed,)) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runs = code.store.read("t", tmp_path)["rows"]["alone"]["runs"]
+    assert list(runs) == [str(seed) for seed in range(12)]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+
+
+def test_packed_scores_keep_the_order_of_a_sure_network(code):
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    scores = (1 / (1 + np.exp(-(rng.normal(size=400) + labels + 6)))).astype(np.float32)
+    packed = np.array(code.store.pack(scores))
+    assert (packed.min() >= 0) & (packed.max() <= 1000)
+    assert abs(area_under_curve(packed, labels) - area_under_curve(scores, labels)) < 1e-3
+    assert code.store.pack(np.array([0.0, 0.5, 1.0])) == [0, 500, 1000]
+
+
+def test_settings_leave_out_what_does_not_decide(code):
+    flat = {
+        "method.parts": ("kd",), "method.kd.temperature": 4.0, "method.add.views": 12,
+        "method.kd.shares.kd": 1.0, "data.path": "here", "seed.student": 3, "data.threads": 4,
+    }  # fmt: skip
+    kept = {"method.parts": ["kd"], "method.kd.temperature": 4.0}
+    assert code.store.settings_of(flat) == kept
+    balanced = code.store.settings_of({**flat, "train.balance": "start"})
+    assert balanced == {**kept, "method.kd.shares.kd": 1.0, "train.balance": "start"}
+    assert code.store.same_settings(kept, {**kept, "train.balance": "none"})
+    assert not code.store.same_settings(kept, balanced)
+
+
+def test_table_and_verdicts_of_a_page(code, monkeypatch, work):
+    work.run("--seeds=5")
+    c = code.claims
+    versus = (
+        c.Versus("small", "KD", "alone"),
+        c.Versus("small", "CKD", "alone"),
+        c.Versus("small", "ADD", "alone"),
+        c.Versus("small", "ADD", "alone", at_least=True),
+        c.Versus("small", "three", "alone"),
+        c.Versus("small", "KD", "CKD", logged=("loss", "loss")),
+    )
+    content = code.store.read("small", work.results)
+    analyses = {"small": code.analysis.Analysis(work.table, content, resamples=300)}
+    # ADD draws what the student alone draws; three networks are KD's on raw
+    expected = [c.AGREES, c.AGAINST, c.UNDECIDED, c.AGREES, c.AGREES, c.UNDECIDED]
+    found = [c.verdict(each, analyses) for each in versus]
+    assert found == expected
+    assert c.overall(found[:1] * 2) == c.AGREES
+    assert c.overall(found[:2]) == "agrees in 1, does not agree in 1 of 2 comparisons"
+    lines = list(code.page.table_lines("small", analyses["small"]))
+    assert lines[2].startswith("`small`: 20 of 20 runs.")
+    alone = next(line for line in lines if line.startswith("| alone | 5 | 0.7"))
+    assert "| baseline |  |  |  | 1 | x 0.1 / 4 / 40 |" in alone
+    assert any(line.startswith("| KD | 5 | 0.9") and "| **+0.2" in line for line in lines)
+    assert any(
+        line.startswith("| ADD | 5 |") and "| +0.000 | +0.000 to +0.000 |" in line for line in lines
+    )
+
+
+def test_claim_with_missing_runs_is_undecided_and_says_how_many(code, work):
+    work.run("--seeds=3")
+    content = code.store.read("small", work.results)
+    analyses = {"small": code.analysis.Analysis(work.table, content, resamples=50)}
+    versus = code.claims.Versus("small", "three", "CKD")
+    assert code.claims.verdict(versus, analyses) == "undecided: 9 of 15 runs"
+
+
+def test_page_is_the_same_bytes_again(code, monkeypatch, work, tmp_path):
+    monkeypatch.setattr(code.page, "TABLES", {"small": work.table})
+    versus = (code.claims.Versus("small", "KD", "alone"),)
+    claim = code.claims.Claim("Paper", "KD helps.", versus, "Table 1", "Because.")
+    monkeypatch.setattr(code.page, "CLAIMS", (claim,))
+    work.run("--seeds=2")
+    output = tmp_path / "page.md"
+    words = ["page", "--results", str(work.results), "--output", str(output)]
+    assert code.command.main([*words, "--check"]) == 2
+    assert code.command.main(words) == 0
+    first = output.read_bytes()
+    assert code.command.main([*words, "--check"]) == 0
+    assert code.command.main(words) == 0
+    assert output.read_bytes() == first
+    assert "### Paper: KD helps.\n\n**Undecided.**" in first.decode()
+    assert "The paper: Table 1.\n\nBecause." in first.decode()
+
+
+def test_every_table_can_be_configured_and_every_claim_names_rows(code):
+    tables = code.tables.TABLES
+    for name, table in tables.items():
+        names = [row.name for row in table.rows]
+        assert len(set(names)) == len(names), name
+        assert code.run.plan(table, range(1)), name
+        for row in table.rows:
+            assert (row.baseline or table.baseline) in names
+            assert set(row.by_quality.values()) <= set(names)
+            assert not row.teacher or row.teacher in table.teachers
+    for claim in code.claims.CLAIMS:
+        for versus in claim.versus:
+            rows = {row.name for row in tables[versus.table].rows}
+            assert {versus.better, versus.worse} <= rows, claim.text
+
+
+def test_teachers_have_other_seeds_than_their_students(code):
+    table = code.tables.TABLES["c40_synth_scratch"]
+    for seed in range(code.tables.SEEDS):
+        teacher = code.run.teacher_config(table, "teacher", seed)
+        assert teacher.seed.student >= code.tables.TEACHER_SEED > seed
+        assert teacher.student.qualities == ("raw",)
+
+
+@pytest.mark.slow
+def test_committed_page_is_what_the_committed_results_say(code):
+    assert code.command.main(["page", "--check"]) == 0
+
+
+@pytest.mark.slow
+def test_two_steps_of_students_and_their_teacher(code, monkeypatch, tiny_dataset, tmp_path):
+    t = code.tables
+    short = {
+        "data.batch_size": 8, "train.steps": 2, "train.devices": 1, "evaluation.batch_size": 8,
+        "train.gradient_ratio_every": 1,
+    }  # fmt: skip
+    teachers = {"teacher": t.Teacher("resnet_tiny", {**short, **t.RAW})}
+    table = t.Table("Tiny", "tiny", "resnet_tiny", short, teachers, (t.ALONE, t.KD))
+    monkeypatch.setitem(t.TABLES, "tiny", table)
+    words = ["run", "tiny", "--data", f"tiny={tiny_dataset}", "--workdir", str(tmp_path / "work")]
+    words += ["--seeds=1", "--results", str(tmp_path / "results")]
+    assert code.command.main(words) == 0
+    content = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    run = content["rows"]["KD"]["runs"]["0"]
+    assert run["teacher"]["seed"] == 100
+    assert len(run["scores"]["c40"]) == len(content["labels"]) == 20
+    assert run["gradients"]["kd"][0] > 0
+    assert not list((tmp_path / "work" / "tiny").glob("*/checkpoints"))
+    assert "Tiny" in sys.modules["evidence_page"].page(tmp_path / "results")
