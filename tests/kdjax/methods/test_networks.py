@@ -21,7 +21,6 @@ KINDS = {
     "resnet_tiny": 1.0,
     "xception": 0.1,
     "efficientnet_tiny": 1.0,
-    "efficientnet_lite0": 0.2,
     "mobilenet_v2": 0.2,
     "mobilenet_v3_large": 0.2,
     "mesoinception4": 1.0,
