@@ -81,8 +81,9 @@ def test_four_devices_balance_as_one(bench, name):
                 batch = parallel.shard(built.batch(number), devices)
                 state = gradients.balance(state, batch, number)
                 state, _ = step(state, teachers, batch)
-            ends.append(jax.device_get(parallel.unreplicate(state, devices)))
-    assert {int(count) for count in ends[0].balance.counts.values()} == {3}
+            state = parallel.unreplicate(state, devices)
+            ends.append(jax.device_get((state.params, state.balance)))
+    assert {int(count) for count in ends[0][1].counts.values()} == {3}
     for one, four in zip(*map(jax.tree.leaves, ends), strict=True):
         scale = max(np.abs(one).max(), 1e-9)
         assert np.abs(four - one).max() <= 1e-9 * scale
