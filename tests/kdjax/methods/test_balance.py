@@ -165,12 +165,15 @@ def test_start_measures_its_first_steps_and_those_of_the_backbone(bench):
     built = dataclasses.replace(built, parts=built.parts._replace(warmup_steps=5))
     gradients = make_gradients(built, balance="start", balance_every=1)
     state, batch = first(built)
-    measured = []
+    measured, found = [], []
     for step in range(9):
         state = gradients.balance(state, batch, step)
         measured.append(int(state.balance.measured))
+        # on one batch alone: a measurement does not see the factor in use
+        found.append(factors(built, state)["kd"])
     # begun again at the fifth
     assert measured == [1, 2, 2, 2, 2, 1, 2, 2, 2]
+    np.testing.assert_allclose(found, found[0], rtol=1e-5)
 
 
 def test_start_goes_on_for_a_term_that_has_no_gradient_yet(bench):
