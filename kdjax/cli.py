@@ -205,7 +205,13 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _report(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "report", "write one HTML file about runs, to open offline")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run, or of a sweep with seeds",
+    )
     parser.add_argument(
         "--output", type=Path, help="default: report.html in the runs' common folder"
     )
@@ -224,6 +230,15 @@ def _sweep(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--config", required=True, help="METHOD[:NETWORK], or a FILE.py[:NETWORK]")
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="run each row with so many seeds, from seed.student on, and print mean and interval",
+    )
+    parser.add_argument(
+        "--baseline", default="", help="row to compare the others with, by name or number"
+    )
 
 
 def _info(commands: argparse._SubParsersAction) -> None:

@@ -17,6 +17,10 @@ from data_pipeline.loader import open_dataset
 from data_pipeline.prepare import prepare
 from kdjax import demo, methods, models
 from kdjax.checks import UserError, check_positive
+from kdjax.evaluate.evaluation import OVERALL
+from kdjax.evaluate.grouped import Summary, line_row
+from kdjax.evaluate.membership import groups_of, read_membership
+from kdjax.evaluate.runs import read_runs
 from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.files import read_json
 from kdjax.models.cost import cost
@@ -97,6 +101,19 @@ def print_results(runs: Sequence[Path], split: str = "test") -> None:
     print(format_table(result_rows(runs, split=split, metrics=("accuracy", "auc", "eer"))))
 
 
+def print_summary(sweep_folder: Path, runs: Sequence[Path]) -> None:
+    """Prints a sweep's rows over their seeds, in the quality that the runs were trained on."""
+    membership = read_membership(sweep_folder)
+    trained = {tuple(checkpoint.read_config(run).student.qualities) for run in runs}
+    (qualities,) = trained if len(trained) == 1 else (("several", "sets"),)
+    quality = qualities[0] if len(qualities) == 1 else OVERALL
+    groups = groups_of(read_runs(runs), membership)
+    lines = Summary().lines(groups, membership.baseline, quality)
+    compared = f", compared with {membership.baseline}" if membership.baseline else ""
+    print(f"AUC on test, {quality}{compared}:")
+    print(format_table([line_row(line) for line in lines]))
+
+
 def _report(options: argparse.Namespace) -> None:
     folders = [run.absolute() for run in options.runs]
     output = options.output or Path(os.path.relpath(os.path.commonpath(folders))) / "report.html"
@@ -106,9 +123,19 @@ def _report(options: argparse.Namespace) -> None:
 def _sweep(options: argparse.Namespace) -> None:
     rows, settings = read_sweep(options.sweep)
     common = {**settings, **options.overrides}
-    results = sweep(rows, options.config, common, options.workdir)
+    results = sweep(
+        rows,
+        options.config,
+        common,
+        options.workdir,
+        seeds=options.seeds,
+        baseline=options.baseline,
+    )
     if done := [run for run, evaluation in results if evaluation is not None]:
-        print_results(done)
+        if options.seeds > 1 or options.baseline:
+            print_summary(options.workdir, done)
+        else:
+            print_results(done)
     print(options.workdir / "results.csv")
     failed = [run.name for run, evaluation in results if evaluation is None]
     if failed:

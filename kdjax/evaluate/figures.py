@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from kdjax.evaluate.metrics import roc_points
 from kdjax.evaluate.runs import Run
 from kdjax.evaluate.spectrum import SpectrumDifference, radial_profile
+from kdjax.evaluate.statistics import Interval
 from kdjax.types import LABELS
 
 PALETTE = ("#2A83C8", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#7A68C9", "#7F7F7F")
@@ -110,6 +111,50 @@ def roc(runs: Sequence[Run], quality: str, identifier: str) -> str | None:
     figure.update_xaxes(range=[-0.02, 1.02], dtick=0.25)
     figure.update_yaxes(range=[-0.02, 1.02], dtick=0.25)
     return _fragment(figure, identifier, height=320)
+
+
+def interval_plot(
+    rows: Sequence[tuple[str, Interval]], title: str, identifier: str, *, zero: bool = False
+) -> str | None:
+    """Returns estimates with their intervals, one below the other; None where none is defined.
+
+    Args:
+      rows: names and intervals; what is not defined is left out.
+      title: of the axis.
+      identifier: of the figure's element.
+      zero: draw a line at 0.
+    """
+    kept = [(plain(name), interval) for name, interval in rows if math.isfinite(interval.estimate)]
+    if not kept:
+        return None
+    figure = _figure(title, "")
+    for position, (name, interval) in enumerate(kept):
+        color = line_style(position)["color"]
+        estimate = round(interval.estimate, 5)
+        drawn = math.isfinite(interval.low)
+        error = {
+            "type": "data",
+            "symmetric": False,
+            "array": [round(interval.high - interval.estimate, 5) if drawn else 0],
+            "arrayminus": [round(interval.estimate - interval.low, 5) if drawn else 0],
+            "color": color,
+        }
+        figure.add_trace(
+            go.Scatter(
+                x=[estimate],
+                y=[position],
+                name=name,
+                mode="markers",
+                marker={"size": 8, "color": color},
+                error_x=error,
+                hovertemplate="%{x:.4f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    if zero:
+        figure.add_vline(x=0, line={"color": "#999", "width": 1}, layer="below")
+    names = [name for name, _ in kept]
+    figure.update_yaxes(autorange="reversed", tickvals=[*range(len(kept))], ticktext=names)
+    return _fragment(figure, identifier, height=120 + 28 * len(kept))
 
 
 def spectrum_map(difference: SpectrumDifference, label: str, identifier: str) -> str:

@@ -13,6 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from kdjax.checks import UserError
 from kdjax.evaluate import figures, sections
+from kdjax.evaluate.grouped import Line
+from kdjax.evaluate.membership import Membership, group_alike, groups_of
 from kdjax.evaluate.runs import Run, config_differences, read_runs, train_command
 from kdjax.evaluate.samples import Sample
 from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
@@ -32,6 +34,7 @@ def write_report(
     samples: Sequence[Sample] = (),
     spectrum: SpectrumDifference | None = None,
     defaults: Defaults | None = None,
+    membership: Membership | None = None,
 ) -> Path:
     """Writes the report and returns its path.
 
@@ -43,6 +46,8 @@ def write_report(
       samples: images to show with the runs' scores, from the split.
       spectrum: what compression takes from the spectrum; by default that of the samples.
       defaults: gives a configuration's defaults, so that the commands can name what differs.
+      membership: which runs are one row with several seeds; by default those whose configurations differ in
+        their seeds alone.
 
     Raises:
       UserError: a folder is not a run, or the output cannot be written.
@@ -51,6 +56,8 @@ def write_report(
     read = read_runs(runs, split)
     if spectrum is None and samples:
         spectrum = _spectrum_of(samples)
+    member = membership or group_alike(read)
+    grouped = sections.grouped_tables(groups_of(read, member), member.baseline, qualities_of(read))
     environment = Environment(
         loader=PackageLoader("kdjax.evaluate"),
         autoescape=True,
@@ -66,6 +73,9 @@ def write_report(
         data=sections.evaluated_data(read),
         results=sections.results_table(read),
         forgeries=sections.forgery_table(read),
+        baseline=member.baseline,
+        grouped=grouped,
+        intervals=_intervals(grouped),
         samples=[sections.sample_card(sample, read) for sample in samples],
         differences=config_differences(read),
         commands=_commands(read, output, split, defaults),
@@ -129,6 +139,19 @@ def _figures(runs: Sequence[Run], spectrum: SpectrumDifference | None) -> dict[s
             }
         ),
     }
+
+
+def _intervals(grouped: Mapping[str, Sequence[Line]]) -> dict[str, Markup]:
+    found: dict[str, str | None] = {}
+    for position, (quality, lines) in enumerate(grouped.items()):
+        found[f"AUC, {quality}"] = figures.interval_plot(
+            [(line.name, line.auc) for line in lines], "AUC", f"intervals-{position}"
+        )
+        compared = [(line.name, line.comparison.bootstrap) for line in lines if line.comparison]
+        found[f"difference, {quality}"] = figures.interval_plot(
+            compared, "difference of AUC", f"differences-{position}", zero=True
+        )
+    return _safe(found)
 
 
 def _safe(fragments: Mapping[Any, str | None]) -> dict[Any, Markup]:

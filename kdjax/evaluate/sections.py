@@ -8,11 +8,15 @@ import numpy as np
 
 from data_pipeline.builders.schema import encode_png
 from kdjax.evaluate import figures
+from kdjax.evaluate.grouped import Group, Line, Summary
 from kdjax.evaluate.metrics import THRESHOLD
 from kdjax.evaluate.runs import Run, describe
 from kdjax.evaluate.samples import Sample
 from kdjax.evaluate.tables import LOWER_IS_BETTER, METRICS, best_runs, metric, qualities_of
 from kdjax.types import FORGERIES, LABELS, QUALITIES
+
+REPORT_RESAMPLES = 2000
+"""Draws of the report's bootstraps: fewer than the sweep's own, in four qualities at once."""
 
 
 def overview(run: Run, position: int) -> dict[str, Any]:
@@ -70,6 +74,16 @@ def results_table(runs: Sequence[Run]) -> dict[str, Any]:
             for down, row in enumerate(values)
         ],
     }
+
+
+def grouped_tables(
+    groups: Sequence[Group], baseline: str, qualities: Sequence[str]
+) -> dict[str, list[Line]]:
+    """Returns the lines of rows over their seeds in each quality; nothing where no row has two seeds."""
+    if not baseline and all(len(group.runs) < 2 for group in groups):
+        return {}
+    summary = Summary(resamples=REPORT_RESAMPLES)
+    return {quality: summary.lines(groups, baseline, quality) for quality in qualities}
 
 
 def forgery_table(runs: Sequence[Run]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Evaluating a finished run: its best weights on a split, in every quality."""
 
+import contextlib
 from pathlib import Path
 
 import jax
@@ -67,6 +68,16 @@ def evaluate_run(
         progress.close()
     result.save(folder / "evaluation", evaluation_name(split, data, limit))
     return result
+
+
+def evaluated(run: Path, split: str = "test") -> Evaluation:
+    """Returns a run's evaluation: the stored one when it is of the best checkpoint, else a new one."""
+    if (run / "evaluation" / f"{split}.json").exists():
+        with contextlib.suppress(UserError):
+            stored = Evaluation.load(run / "evaluation", split)
+            if stored.step == checkpoint.best_step(run):
+                return stored
+    return evaluate_run(run, split=split)
 
 
 def evaluation_name(split: str, data: str | Path = "", limit: int = 0) -> str:

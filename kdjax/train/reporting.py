@@ -8,6 +8,7 @@ import numpy as np
 import configs
 from data_pipeline.loader import Dataset, open_dataset, read_examples, read_labels
 from kdjax.checks import UserError
+from kdjax.evaluate.membership import is_sweep, read_membership
 from kdjax.evaluate.report import write_report
 from kdjax.evaluate.samples import Sample, pick_samples
 from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
@@ -48,7 +49,17 @@ def measure_spectrum(dataset: Dataset, split: str) -> SpectrumDifference:
 
 
 def report(runs: Sequence[Path], output: Path, *, split: str = "test") -> Path:
-    """Writes the HTML report of some runs; when their data set is gone, without samples of it."""
+    """Writes the HTML report of some runs, or of one sweep; when their data set is gone, without samples of it.
+
+    Raises:
+      UserError: for a sweep beside other folders, or what is no run.
+    """
+    membership = None
+    if any(is_sweep(folder) for folder in runs):
+        if len(runs) > 1:
+            raise UserError("a sweep's folder is reported alone; name it, or some of its runs")
+        membership = read_membership(runs[0])
+        runs = list(membership.runs)
     samples: Sequence[Sample] = ()
     spectrum = None
     try:
@@ -63,4 +74,5 @@ def report(runs: Sequence[Path], output: Path, *, split: str = "test") -> Path:
         samples=samples,
         spectrum=spectrum,
         defaults=lambda spec: configs.to_json(configs.load(spec)),
+        membership=membership,
     )

@@ -1,24 +1,23 @@
 """Sweeps: a Python file yields overrides, each becomes a run, all end in one table."""
 
-import csv
 import importlib
-import io
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 import configs
 from configs import sweeps
 from kdjax.checks import UserError, nearest
 from kdjax.evaluate.evaluation import Evaluation
-from kdjax.files import write_text
-from kdjax.train.evaluation import evaluate_run
+from kdjax.train.evaluation import evaluated
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
+from kdjax.train.sweep_results import Results, Run
 
 
 class Sweep(NamedTuple):
@@ -49,7 +48,10 @@ def read_sweep(name: str) -> Sweep:
         rows = list(program.sweep())
     except (Exception, SystemExit) as error:
         raise UserError(f"sweep() of {name} fails: {error!r}") from error
-    if not rows or not all(_is_row(row) and isinstance(row.get("config", ""), str) for row in rows):
+    texts = ("config", "name")
+    if not rows or not all(
+        _is_row(row) and all(isinstance(row.get(key, ""), str) for key in texts) for row in rows
+    ):
         raise UserError(f"sweep() of {name} must yield dicts such as {{'seed.student': 1}}")
     settings = getattr(program, "SETTINGS", {})
     if not _is_row(settings):
@@ -61,13 +63,19 @@ def _is_row(row: Any) -> bool:
     return isinstance(row, Mapping) and all(isinstance(key, str) for key in row)
 
 
+def row_name(number: int, row: Mapping[str, Any]) -> str:
+    """Returns what a row is called: its `name`, or its number and settings."""
+    return str(row.get("name") or run_name(number, row))
+
+
 def run_name(number: int, overrides: Mapping[str, Any]) -> str:
-    """Returns the folder name of a sweep's run: its number and its settings, safe as a file name."""
+    """Returns the folder name of a row's run: its number and its name or settings, safe as a file name."""
     shown = {
         key: "+".join(map(str, value)) if isinstance(value, list | tuple) else value
         for key, value in overrides.items()
     }
     text = ",".join(f"{key}={value}" for key, value in shown.items() if value != "")
+    text = str(overrides.get("name") or text)
     return f"{number:03d}-{re.sub(r'[^A-Za-z0-9=.,_-]+', '_', text)[:100]}".rstrip("-.")
 
 
@@ -78,49 +86,104 @@ def sweep(
     folder: Path,
     *,
     split: str = "test",
+    seeds: int = 1,
+    baseline: str = "",
 ) -> list[tuple[Path, Evaluation | None]]:
     """Trains and evaluates one run after the other; what is done already is not done again.
 
     Args:
       rows: overrides by run; a key `config` chooses another configuration than `spec`, by default with
-        its network.
+        its network; a key `name` is what the row is called.
       spec: the configuration, `NAME[:NETWORK]`.
       common: overrides of all runs.
-      folder: where the runs and `results.csv` go.
+      folder: where the runs and `results.csv` go; with several seeds, or a baseline, `summary.csv` and
+        `results.json` too.
       split: the split to evaluate on.
+      seeds: runs of each row, with `seed.student` from the configured one on. All rows are run with a seed
+        before any is with the next, so that a sweep that is cut off has whole tables.
+      baseline: the row that others are compared with, by name or number; empty: none.
 
     Returns:
       Each run's folder with its evaluation, None for a run that failed (its reason is in the table).
       What cannot be built is found, and said, before the first run starts.
 
     Raises:
-      UserError: for an unknown key or a wrong value in any row, or when no row can be built; before the
-        first run starts.
+      UserError: for an unknown key or a wrong value in any row, an unknown baseline, a wrong number of seeds,
+        or when no row can be built; before the first run starts.
     """
-    planned = []
-    network = spec.partition(":")[2]
-    for number, row in enumerate(rows):
-        own = {key: value for key, value in row.items() if key != "config"}
-        name = row.get("config", spec)
-        config = configs.load(name if ":" in name else f"{name}:{network}", common)
-        for key, value in own.items():
-            configs.override(config, key, value)
-        planned.append((folder / run_name(number, row), row, config))
-    hopeless = _hopeless({run: config for run, _, config in planned})
-    results: list[tuple[Path, Evaluation | None]] = []
-    table = []
-    for run, row, config in planned:
-        evaluation, problem = None, hopeless.get(run, "")
+    table = list(rows)
+    names = _row_names(table)
+    reference = find_row(names, baseline) if baseline else ""
+    planned = _plan(table, spec, common, folder, seeds)
+    # what cannot be built with one seed cannot with another
+    hopeless = _hopeless({run.folder: run.config for run in planned[: len(table)]})
+    lost = {run.row: hopeless[run.folder] for run in planned if run.folder in hopeless}
+    results = Results(folder, names, table, split, reference, grouped=seeds > 1 or bool(baseline))
+    for run in planned:
+        evaluation, problem = None, lost.get(run.row, "")
         try:
             if not problem:
-                train(config, run)
-                evaluation = evaluate_run(run, split=split)
+                train(run.config, run.folder)
+                evaluation = evaluated(run.folder, split)
         except UserError as error:
             problem = str(error)
-        results.append((run, evaluation))
-        table.append({"run": run.name, **row, **_flat(evaluation), "problem": problem})
-        write_text(folder / "results.csv", to_csv(table))
-    return results
+        results.add(run, evaluation, problem)
+        # compiled programs of hundreds of runs do not fit into memory
+        jax.clear_caches()
+    return [(done.run.folder, done.evaluation) for done in results.done]
+
+
+def _plan(
+    rows: list[Mapping[str, Any]], spec: str, common: Mapping[str, Any], folder: Path, seeds: int
+) -> list[Run]:
+    """Returns the runs, all rows of a seed before the next; UserError for what cannot be configured."""
+    if seeds < 1:
+        raise UserError(f"--seeds={seeds} must be at least 1")
+    network = spec.partition(":")[2]
+    planned = []
+    for offset in range(seeds):
+        for number, row in enumerate(rows):
+            if seeds > 1 and "seed.student" in row:
+                raise UserError(
+                    f"row {number} of the sweep sets seed.student, which --seeds={seeds} does; leave one out"
+                )
+            name = row.get("config", spec)
+            config = configs.load(name if ":" in name else f"{name}:{network}", common)
+            for key, value in row.items():
+                if key not in ("config", "name"):
+                    configs.override(config, key, value)
+            config.seed.student += offset
+            mark = f"-seed{config.seed.student}" if offset else ""
+            place = folder / f"{run_name(number, row)}{mark}"
+            planned.append(Run(number, config.seed.student, place, config))
+    return planned
+
+
+def _row_names(rows: list[Mapping[str, Any]]) -> list[str]:
+    names = [row_name(number, row) for number, row in enumerate(rows)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"two rows of the sweep are called {twice[0]!r}; give each a name of its own"
+        )
+    return names
+
+
+def find_row(names: list[str], wanted: str) -> str:
+    """Returns the row of a name or number.
+
+    Raises:
+      UserError: when there is none.
+    """
+    if wanted in names:
+        return wanted
+    if wanted.isdecimal():
+        if int(wanted) < len(names):
+            return names[int(wanted)]
+        raise UserError(
+            f"--baseline={wanted}: the sweep has rows 0 to {len(names) - 1}; name one of them"
+        )
+    raise UserError(f"--baseline={wanted}: no row is called so; {nearest(wanted, names)}")
 
 
 def _hopeless(configurations: Mapping[Path, ConfigDict]) -> dict[Path, str]:
@@ -140,23 +203,3 @@ def _hopeless(configurations: Mapping[Path, ConfigDict]) -> dict[Path, str]:
     for run, problem in problems.items():
         print(f"{run.name} cannot be built and is left out: {problem}", file=sys.stderr)
     return problems
-
-
-def _flat(evaluation: Evaluation | None) -> dict[str, Any]:
-    if evaluation is None:
-        return {}
-    return {
-        f"{quality}/{name}": value
-        for quality, values in evaluation.metrics.items()
-        for name, value in values.items()
-    }
-
-
-def to_csv(rows: list[dict[str, Any]]) -> str:
-    """Returns rows as comma-separated values; columns in order of appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
