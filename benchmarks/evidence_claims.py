@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from evidence_analysis import Analysis
+from evidence_tables import SHARES
 
 from kdjax.evaluate.statistics import Comparison
 
@@ -167,10 +168,7 @@ CLAIMS: tuple[Claim, ...] = (
         "ADD depends little on its weights and is nearly always above the student alone.",
         tuple(
             Versus("add_sensitivity", row, "alone", at_least=True)
-            for row in (
-                *("alpha 0.1", "alpha 0.5", "alpha 2", "alpha 10"),
-                *("beta 1.6", "beta 8", "beta 32", "beta 160"),
-            )
+            for row in (f"{term} share {share:g}" for term in ("FR", "MV") for share in SHARES)
         ),
         "Fig. 5 of the supplement, curves without numbers",
     ),

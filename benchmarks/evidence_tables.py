@@ -79,6 +79,9 @@ SEEDS = 5
 TEACHER_SEED = 100
 """The first teacher's seed, never a student's."""
 
+SHARES = (0.05, 0.2, 1.0, 3.0)
+"""Shares of the cross-entropy's gradient that ADD's terms are tried with, beside the default."""
+
 TEACHERS = 2
 """Teachers of different seeds of each kind; students take turns with them, by their seeds."""
 
@@ -264,12 +267,16 @@ TABLES: dict[str, Table] = {
         "From a teacher of two branches", branches(), "TOKD Tables 3 and 6, Fig. 4"
     ),
     "add_sensitivity": scratch(
-        "ADD's weights",
+        "ADD's weights, as shares",
         (
             ALONE,
             ADD,
-            *(add(f"alpha {value:g}", frequency_weight=value) for value in (0.1, 0.5, 2.0, 10.0)),
-            *(add(f"beta {value:g}", view_weight=value) for value in (1.6, 8.0, 32.0, 160.0)),
+            # balanced terms have shares where the paper has weights alpha and beta
+            *(
+                add(f"{label} share {share:g}", **{f"shares.{term}": share})
+                for label, term in (("FR", "frequency_attention"), ("MV", "multi_view"))
+                for share in SHARES
+            ),
         ),
         "ADD Fig. 5 (supplement)",
     ),

@@ -167,7 +167,7 @@ def test_dry_names_what_would_run_and_trains_nothing(work, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "smal"], "no table is called 'smal'"),
+        (["run", "nothing"], "no table is called 'nothing'"),
         (["run", "small", "--seeds=0"], "--seeds must be at least 1"),
         (["run", "small"], "--workdir is missing"),
         (["run", "small", "--workdir=w"], "small needs --data data=FOLDER"),

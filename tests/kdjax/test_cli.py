@@ -133,6 +133,18 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     assert cli.main(["report", "teacher", *(f"sweep/{run}" for run in runs)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "seed.student=2" in page
+
+    rows = (
+        "    yield {'name': 'plain'}\n    yield {'name': 'slow', 'optimizer.learning_rate': 1e-6}\n"
+    )
+    (tmp_path / "rows.py").write_text(f"def sweep():\n{rows}")
+    many = ["sweep", "rows.py", "--config=supervised:resnet_tiny", "--workdir=many", *common]
+    capsys.readouterr()
+    assert cli.main([*many, "--seeds=2", "--baseline=plain"]) == 0
+    assert "AUC on test, c40, compared with plain:" in capsys.readouterr().out
+    assert cli.main(["report", "many"]) == 0
+    assert '<section id="seeds">' in (tmp_path / "many/report.html").read_text()
+    assert cli.main(["report", "many", "teacher"]) == 2
     assert cli.main(["info", "teacher"]) == 0
     assert cli.main(["info", str(tiny_dataset)]) == 0
 
