@@ -77,10 +77,10 @@ PARTS: dict[str, dict[str, Any]] = {
         "sigma": 6.0,
         "scale_by_dim": False,
         "kernel": "gaussian",
-        # `fixed` and False: the paper's Eq. 8, whose gradient is nearly 0, or rewards spread where it is not
-        "bandwidth": "median",
+        # `fixed`: the paper's, whose gradient is nearly 0, or rewards spread where it is not
+        "bandwidth": "mean",
         "estimator": "biased",
-        "normalized": True,
+        "normalized": False,
         "random_features": 0,
         "pairs": "unordered",
         "soft_temperature": 4.0,
