@@ -86,7 +86,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "soft_temperature": 4.0,
         "soft_mix": 0.5,
         "center_rate": 0.5,
-        "shares": {"collaboration": 0.1},
+        "shares": {"collaboration": 0.02},
     },
     "baselines": {
         "loss": "rkd",

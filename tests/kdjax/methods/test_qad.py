@@ -168,7 +168,7 @@ def test_the_collaboration_is_minus_the_sum_of_hsic_over_pairs_and_layers(bench)
     for layer in ("stage2", "stage3", "stage4"):
         pooled = np.split(np.asarray(outputs.features[layer]).mean(axis=(1, 2)), 3)
         for first, second in ((0, 1), (0, 2), (1, 2)):
-            expected -= float(losses.hsic(pooled[first], pooled[second], sigma=6.0))
+            expected -= float(losses.hsic(pooled[first], pooled[second], bandwidth="mean"))
     metrics = run(built)[3]
     np.testing.assert_allclose(metrics["collaboration"], expected, rtol=1e-4)
     ordered = run(bench("qad", perturbation="none", pairs="ordered"))[3]
