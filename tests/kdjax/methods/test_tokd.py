@@ -206,7 +206,7 @@ def test_the_teachers_projectors_do_not_learn_from_the_distillation(bench, kind)
 
 @pytest.mark.slow
 def test_a_collapse_is_seen_by_each_teachers_cosine(bench):
-    built = bench("tokd", teacher_count=2, qualities=("raw", "c40"))
+    built = bench("tokd", teacher_count=2, qualities=("raw", "c40"), teacher_projectors="joint")
     kept = np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)
     batch = {**prepare_batch(built.parts, 0, built.batch(0)), "mask": kept}
     targets = built.method.targets(built.teachers, batch)
