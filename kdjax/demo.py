@@ -72,7 +72,11 @@ FEW_RUNS: dict[str, Run] = {
 
 PACE = {
     # few interruptions: compiling what measures the gradients takes longer than many steps
-    "quick": {"train.gradient_ratio_every": "0"},
+    "quick": {
+        "train.gradient_ratio_every": "0",
+        "train.balance_steps": "5",
+        "train.balance_every": "40",
+    },
     "full": {"evaluation.validation_limit": "768", "train.gradient_ratio_every": "2"},
 }
 """How closely networks are looked at while they train."""
