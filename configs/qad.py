@@ -3,7 +3,7 @@
     kdjax train --config=qad:resnet50 --workdir=runs/qad --config.data.path=DATA
 
 Every image is seen in all three qualities, 192 for a batch of 64. For EfficientNet-B1 the paper takes
-`collaborative_weight` 0.002 and `gamma` 0.006.
+`collaborative_weight` 0.002 (it counts with `train.balance=none`) and `gamma` 0.006.
 """
 
 from ml_collections import ConfigDict

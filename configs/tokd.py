@@ -7,7 +7,7 @@ The teacher is a dual-branch network:
     kdjax train --config=tokd:resnet18_thin --workdir=runs/tokd \
       --config.data.path=DATA --config.teacher.runs=runs/dual
 
-For Celeb-DF the paper takes weights of 200 and a learning rate of 1e-3.
+For Celeb-DF the paper takes weights of 200 (they count with `train.balance=none`) and a learning rate of 1e-3.
 """
 
 from ml_collections import ConfigDict
