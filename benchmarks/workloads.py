@@ -153,6 +153,7 @@ class Training:
         self.batch = draw_batch(jax.random.key(2), setting.size, setting.batch)
         state = create_state(
             jax.random.key(0),
+            jax.random.key(0),
             self.student,
             built,
             parts.optimizer,
@@ -214,6 +215,6 @@ def _parts(method: methods.Method, size: int, steps: int) -> StepParts:
         method=method,
         optimizer=optimizer,
         schedule=schedule,
-        augment=make_augment(0, size, flip=True, random_crop=True),
+        augment=make_augment(size, flip=True, random_crop=True),
         steps_per_epoch=steps,
     )

@@ -35,25 +35,24 @@ def check_crop(stored: int, size: int) -> None:
 
 
 def make_augment(
-    seed: int, size: int, *, flip: bool, random_crop: bool
-) -> Callable[[Images, Array, Array], Images]:
-    """Returns `augment(images, index, epoch)`: a random crop of `size` pixels and a horizontal flip.
+    size: int, *, flip: bool, random_crop: bool
+) -> Callable[[Array, Images, Array, Array], Images]:
+    """Returns `augment(key, images, index, epoch)`: a random crop of `size` pixels and a horizontal flip.
 
-    The draw comes from `fold_in(key(seed), epoch, index)`: it does not depend on the batch, the number of devices or
-    the student's seed, and all qualities of an example get the same.
+    The draw comes from `fold_in(key, epoch, index)`: it does not depend on the batch, the number of devices or the
+    student's seed, and all qualities of an example get the same.
 
     Args:
-      seed: seed of the data.
       size: side of the crop in pixels.
       flip: whether half of the draws are mirrored.
       random_crop: whether the crop's place is drawn; otherwise it is the centre.
     """
 
-    def draw(epoch: Array, index: Array, room: int) -> tuple[Array, Array]:
+    def draw(key: Array, epoch: Array, index: Array, room: int) -> tuple[Array, Array]:
         """Returns whether to mirror `[B]` and the crop's corner `[B, 2]`."""
-        key = jax.random.fold_in(jax.random.key(seed), epoch)
+        folded = jax.random.fold_in(key, epoch)
         # a folded key is two random words already; drawing from it again would only cost compilation
-        words = jax.random.key_data(jax.vmap(partial(jax.random.fold_in, key))(index))
+        words = jax.random.key_data(jax.vmap(partial(jax.random.fold_in, folded))(index))
         places = ((words & 0xFFFF) * (room + 1)) >> 16
         return (words[:, 0] >> 31).astype(bool), places.astype(jnp.int32)
 
@@ -65,10 +64,10 @@ def make_augment(
             image = jnp.where(mirrored, image[:, ::-1], image)
         return image
 
-    def augment(images: Images, index: Array, epoch: Array) -> Images:
+    def augment(key: Array, images: Images, index: Array, epoch: Array) -> Images:
         stored = next(iter(images.values())).shape[1]
         check_crop(stored, size)
-        mirrored, places = draw(epoch, index, stored - size)
+        mirrored, places = draw(key, epoch, index, stored - size)
         prepared = images if random_crop else {q: center_crop(x, size) for q, x in images.items()}
         return {
             quality: to_float(jax.vmap(transform)(image, mirrored, places))

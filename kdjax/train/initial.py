@@ -46,7 +46,7 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
     Raises:
       UserError: when the networks cannot be built, or the weights do not fit.
     """
-    rng = jax.random.key(plan.config.seed.student)
+    seed = plan.config.seed
     options = plan.config.optimizer
     hyper = {
         "learning_rate": options.learning_rate,
@@ -55,7 +55,8 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
     balance = plan.parts.balance
     try:
         state = create_state(
-            rng,
+            jax.random.key(seed.student),
+            jax.random.key(seed.data),
             plan.student,
             plan.method,
             plan.parts.optimizer,

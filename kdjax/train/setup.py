@@ -197,7 +197,7 @@ def make_parts(
         clip_norm=options.clip_norm,
     )
     draw = augment.make_augment(
-        config.seed.data, image_size, flip=config.data.flip, random_crop=config.data.random_crop
+        image_size, flip=config.data.flip, random_crop=config.data.random_crop
     )
     return StepParts(
         method=method,

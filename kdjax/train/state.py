@@ -27,6 +27,7 @@ class TrainState(flax.struct.PyTreeNode):
       balance: what was measured of the terms' gradients, `()` where they are not balanced.
       key: uint32 `[2]`, data of the key that all the student's randomness is folded from. As an array of the state it
         is no constant of the compiled step: other seeds compile nothing again.
+      data_key: uint32 `[2]`, the same of the key that augmentations are folded from.
     """
 
     step: Array
@@ -40,10 +41,12 @@ class TrainState(flax.struct.PyTreeNode):
     stale: Array
     balance: PyTree
     key: Array
+    data_key: Array
 
 
 def create_state(
     rng: Array,
+    data_rng: Array,
     student: Network,
     method: Method,
     optimizer: optax.GradientTransformation,
@@ -55,6 +58,7 @@ def create_state(
 
     Args:
       rng: key for the student's and the heads' initial values, and for what a step draws.
+      data_rng: key for what augmentations draw.
       student: the network to train.
       method: gives the heads, the auxiliary state and its own `hyper`.
       optimizer: transforms gradients of the groups of parameters.
@@ -85,6 +89,7 @@ def create_state(
         stale=jnp.zeros((), jnp.int32),
         balance=balance,
         key=jax.random.key_data(rng),
+        data_key=jax.random.key_data(data_rng),
     )
 
 

@@ -16,8 +16,8 @@ from kdjax.train.state import TrainState
 from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
-Augment = Callable[[Images, Array, Array], Images]
-"""`(uint8 images by quality, index [B], epoch []) -> float images in [0, 1]`, one draw an example."""
+Augment = Callable[[Array, Images, Array, Array], Images]
+"""`(key, uint8 images by quality, index [B], epoch []) -> float images in [0, 1]`, one draw an example."""
 
 
 class StepParts(NamedTuple):
@@ -46,10 +46,11 @@ class StepParts(NamedTuple):
     balance: Balance | None = None
 
 
-def prepare_batch(parts: StepParts, step: Array, batch: Batch) -> Batch:
+def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
     """Returns the batch with its images augmented, drawn from the epoch and each example's index."""
-    epoch = step // parts.steps_per_epoch
-    return {**batch, "image": parts.augment(batch["image"], batch["index"], epoch)}
+    epoch = state.step // parts.steps_per_epoch
+    key = jax.random.wrap_key_data(state.data_key)
+    return {**batch, "image": parts.augment(key, batch["image"], batch["index"], epoch)}
 
 
 def method_inputs(
@@ -154,7 +155,7 @@ def make_train_step(
     """Returns `train_step(state, teachers, batch) -> (state, metrics)`, to be compiled by `compile_step`."""
 
     def train_step(state: TrainState, teachers: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
-        prepared = prepare_batch(parts, state.step, batch)
+        prepared = prepare_batch(parts, state, batch)
         targets = parts.method.targets(teachers, prepared)
         return update(parts, state, targets, prepared, axis_name)
 
@@ -175,7 +176,7 @@ def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Calla
         selection: Mapping[str, Array],
         bare: Array | bool = False,
     ) -> Array:
-        prepared = prepare_batch(parts, state.step, batch)
+        prepared = prepare_batch(parts, state, batch)
         targets = parts.method.targets(teachers, prepared)
         inputs = method_inputs(parts, state, targets, prepared, axis_name, bare=bare)
 

@@ -16,7 +16,7 @@ LOWEST, HIGHEST = 1e-6, 1e6
 """What a factor is kept within."""
 
 FLOOR = 0.1
-"""Share of its first size below which a moving average takes the reference's gradient for no smaller."""
+"""Share of its first size below which a moving average takes a gradient for no smaller."""
 
 
 class BalanceState(NamedTuple):
@@ -25,14 +25,14 @@ class BalanceState(NamedTuple):
     Attributes:
       log_ratio: by term with a share above 0, float `[]`: the mean of `log(||g_term|| / ||g_reference||)`.
       counts: by term, int32 `[]`: measurements in that mean; 0: none yet.
-      log_reference: float `[]`: the mean of `log ||g_reference||` over the first measurements.
+      log_first: by the same terms and `REFERENCE`, float `[]`: the mean of `log ||g||` over the first measurements.
       measured: int32 `[]`: measurements in that mean, or beyond it.
       skipped: int32 `[]`: measurements left out, their reference having no gradient.
     """
 
     log_ratio: dict[str, Array]
     counts: dict[str, Array]
-    log_reference: Array
+    log_first: dict[str, Array]
     measured: Array
     skipped: Array
 
@@ -63,8 +63,8 @@ def balance(shares: Mapping[str, float], *, steps: int = 20, decay: float | None
         mean <- mean + max(1 / (count + 1), 1 - decay) (value - mean)
 
     A reference that vanishes, as the cross-entropy of a student that has learned its images by heart, would draw
-    every term down with it. In the moving mean it therefore counts for at least a tenth of the geometric mean of
-    its first `steps` measurements.
+    every term down with it; a term that has reached its aim would be blown up until it disturbs. In the moving mean
+    every norm therefore counts for at least a tenth of the geometric mean of its first `steps` measurements.
 
     A term without a gradient is not counted and has the factor 1 until it has had one; a share of 0 is the factor
     0, and needs no norm. Where the reference has no gradient, or one that is not finite, the whole measurement
@@ -93,34 +93,43 @@ def balance(shares: Mapping[str, float], *, steps: int = 20, decay: float | None
         zero, none = jnp.zeros(()), jnp.zeros((), jnp.int32)
         names = [name for name, share in shares.items() if share]
         return BalanceState(
-            dict.fromkeys(names, zero), dict.fromkeys(names, none), zero, none, none
+            dict.fromkeys(names, zero),
+            dict.fromkeys(names, none),
+            dict.fromkeys([*names, REFERENCE], zero),
+            none,
+            none,
         )
 
     def update(
         norms: Mapping[str, Array], state: BalanceState, restart: Array | bool = False
     ) -> BalanceState:
         usable = _has_gradient(norms[REFERENCE])
-        log_norm = _safe_log(norms[REFERENCE], usable, state.log_reference)
         measured = jnp.where(restart, 0, state.measured)
-        log_reference = _mean(state.log_reference, log_norm, measured, steps, None)
-        yardstick = jnp.maximum(log_norm, log_reference + floor)
-        log_ratio, counts = {}, {}
+        first, yardstick = floored(norms[REFERENCE], usable, state.log_first[REFERENCE], measured)
+        log_ratio, counts, log_first = {}, {}, {REFERENCE: first}
         for name, old in state.log_ratio.items():
             valid = usable & _has_gradient(norms[name])
-            value = _safe_log(norms[name], valid, old) - yardstick
             before = jnp.where(restart, 0, state.counts[name])
-            log_ratio[name] = jnp.where(valid, _mean(old, value, before, steps, decay), old)
+            log_first[name], size = floored(norms[name], valid, state.log_first[name], before)
+            mean = _mean(old, size - yardstick, before, steps, decay)
+            log_ratio[name] = jnp.where(valid, mean, old)
             counts[name] = jnp.where(valid, before + 1, state.counts[name])
         return BalanceState(
             log_ratio,
             counts,
-            jnp.where(usable, log_reference, state.log_reference),
+            log_first,
             jnp.where(usable, measured + 1, state.measured),
             state.skipped + jnp.where(usable, 0, 1),
         )
 
+    def floored(norm: Array, valid: Array, first: Array, count: Array) -> tuple[Array, Array]:
+        """Returns the mean of the first logarithms with this one in it, and this one, not far below that."""
+        log_norm = jnp.log(jnp.where(valid, norm, 1.0)).astype(first.dtype)
+        mean = _mean(first, log_norm, count, steps, None)
+        return jnp.where(valid, mean, first), jnp.maximum(log_norm, mean + floor)
+
     def factors(state: BalanceState) -> dict[str, Array]:
-        found = {name: jnp.zeros_like(state.log_reference) for name in shares}
+        found = {name: jnp.zeros_like(state.log_first[REFERENCE]) for name in shares}
         for name, log_ratio in state.log_ratio.items():
             wanted = math.log(shares[name]) - log_ratio
             factor = jnp.exp(jnp.clip(wanted, math.log(LOWEST), math.log(HIGHEST)))
@@ -132,11 +141,6 @@ def balance(shares: Mapping[str, float], *, steps: int = 20, decay: float | None
 
 def _has_gradient(norm: Array) -> Array:
     return jnp.isfinite(norm) & (norm > 0)
-
-
-def _safe_log(norm: Array, valid: Array, like: Array) -> Array:
-    """Returns the logarithm where it is valid and 0 elsewhere, in the dtype of `like`."""
-    return jnp.log(jnp.where(valid, norm, 1.0)).astype(like.dtype)
 
 
 def _mean(mean: Array, value: Array, count: Array, steps: int, decay: float | None) -> Array:

@@ -122,7 +122,7 @@ class Bench:
         """Returns a step's gradients, new auxiliary state and metrics, the mean over devices."""
 
         def first(state, teachers, batch):
-            batch = prepare_batch(self.parts, state.step, batch)
+            batch = prepare_batch(self.parts, state, batch)
             targets = self.method.targets(teachers, batch)
             inputs = method_inputs(self.parts, state, targets, batch, self.axis_name)
             grads, _, aux, metrics = self.method.grads(state.params, *inputs)
@@ -216,7 +216,7 @@ def make_bench(
         schedule=optim.make_schedule(
             "one_cycle", total_steps=20, warmup_fraction=0.3, decay_steps=5, decay_factor=0.1
         ),
-        augment=make_augment(7, SIZE, flip=True, random_crop=True),
+        augment=make_augment(SIZE, flip=True, random_crop=True),
         steps_per_epoch=2,
     )
     images = jnp.zeros((2, SIZE, SIZE, 3), jnp.promote_types(dtype, jnp.float32))
@@ -226,7 +226,9 @@ def make_bench(
         "mask": jnp.ones(2),
     }
     hyper = {"learning_rate": 2e-4, "rotation_learning_rate": 0.05}
-    state = create_state(jax.random.key(0), student, method, parts.optimizer, example, hyper)
+    state = create_state(
+        jax.random.key(0), jax.random.key(7), student, method, parts.optimizer, example, hyper
+    )
     teacher_variables = tuple(
         teacher.module.init(jax.random.key(10 + number), images[:1], train=False)
         for number, teacher in enumerate(teachers)

@@ -47,7 +47,7 @@ def factors(built, state):
 
 
 def grads_of(built, state):
-    batch = prepare_batch(built.parts, 0, built.batch(0))
+    batch = prepare_batch(built.parts, built.state, built.batch(0))
     targets = built.method.targets(built.teachers, batch)
     inputs = method_inputs(built.parts, state, targets, batch, None)
     return jax.device_get(jax.jit(built.method.grads)(state.params, *inputs))

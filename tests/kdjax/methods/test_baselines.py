@@ -95,7 +95,7 @@ def test_sam_moves_the_weights_by_its_radius_along_the_gradient(bench, options):
 @pytest.mark.slow
 def test_rkd_weighs_distances_and_angles_as_its_authors_do(bench):
     built = build(bench, "rkd")
-    prepared = prepare_batch(built.parts, 0, built.batch(0))
+    prepared = prepare_batch(built.parts, built.state, built.batch(0))
     pooled = built.outputs(prepared)[0].features["pooled"]
     [target] = built.method.targets(built.teachers, prepared)["baselines"]
     distance = losses.rkd_distance(pooled, target["pooled"])
@@ -107,7 +107,7 @@ def test_rkd_weighs_distances_and_angles_as_its_authors_do(bench):
 @pytest.mark.slow
 def test_the_divergences_of_several_teachers_are_averaged(bench):
     both = bench("kd", teacher_count=2)
-    prepared = prepare_batch(both.parts, 0, both.batch(0))
+    prepared = prepare_batch(both.parts, both.state, both.batch(0))
     logits = both.outputs(prepared)[0].logits
     found = both.method.targets(both.teachers, prepared)["kd"]
     each = [float(losses.kd(logits, other, temperature=4.0).mean()) for other in found]
@@ -130,7 +130,7 @@ def test_crds_loss_is_that_of_its_definition(bench):
         jax.device_get(tree["baselines"]["0"])
         for tree in (built.state.aux, built.state.params["heads"])
     )
-    prepared = prepare_batch(built.parts, 0, built.batch(0))
+    prepared = prepare_batch(built.parts, built.state, built.batch(0))
     outputs, _ = built.outputs(prepared)
     targets = built.method.targets(built.teachers, prepared)
     inputs = method_inputs(built.parts, built.state, targets, prepared, None)
@@ -167,7 +167,7 @@ def test_crd_remembers_what_it_saw_and_no_padding(bench):
     batch["mask"] = np.where(np.arange(8) < 6, 1, 0).astype(np.float32)
     before = jax.device_get(built.state.aux["baselines"]["0"])
     method = built.method
-    prepared = prepare_batch(built.parts, 0, batch)
+    prepared = prepare_batch(built.parts, built.state, batch)
     inputs = method_inputs(
         built.parts, built.state, method.targets(built.teachers, prepared), prepared, None
     )
@@ -188,7 +188,7 @@ def test_crd_on_a_subset_is_crd_on_as_many_images(bench):
         built = build(bench, "crd", indices=chosen)
         assert built.state.aux["baselines"]["0"]["student"].shape == (10, 128)
         # one augmentation, whatever the images' numbers in the split
-        prepared = prepare_batch(built.parts, 0, built.batch(0))
+        prepared = prepare_batch(built.parts, built.state, built.batch(0))
         prepared["index"] = np.array(chosen, np.int32)[[9, 1, 4, 3, 0, 7, 5, 6]]
         targets = built.method.targets(built.teachers, prepared)
         inputs = method_inputs(built.parts, built.state, targets, prepared, None)

@@ -11,7 +11,7 @@ from kdjax.train.step import method_inputs, prepare_batch
 
 def run(bench, state=None, number=0):
     state = bench.state if state is None else state
-    batch = prepare_batch(bench.parts, 0, bench.batch(number))
+    batch = prepare_batch(bench.parts, bench.state, bench.batch(number))
     targets = bench.method.targets(bench.teachers, batch)
     inputs = method_inputs(bench.parts, state, targets, batch, None)
     return jax.device_get(jax.jit(bench.method.grads)(state.params, *inputs))
@@ -23,7 +23,7 @@ def banks(aux):
 
 def test_the_bank_holds_the_students_representations_of_the_batch(bench):
     built = bench("ckd")
-    batch = prepare_batch(built.parts, 0, built.batch(0))
+    batch = prepare_batch(built.parts, built.state, built.batch(0))
     outputs, _ = built.outputs(batch)
     bank = banks(run(built)[2])["student"]
     assert (int(bank.count), int(bank.cursor)) == (8, 8)
@@ -43,7 +43,7 @@ def test_embeddings_may_be_stored_instead_one_bank_a_teacher(bench):
 
 def test_a_masked_example_is_not_remembered(bench):
     built = bench("ckd")
-    batch = prepare_batch(built.parts, 0, built.batch(0))
+    batch = prepare_batch(built.parts, built.state, built.batch(0))
     batch["mask"] = np.array([1, 1, 0, 1, 1, 0, 1, 1], np.float32)
     targets = built.method.targets(built.teachers, batch)
     inputs = method_inputs(built.parts, built.state, targets, batch, None)
@@ -78,7 +78,7 @@ def test_negatives_come_from_the_bank_when_the_batch_has_too_few(bench):
 
 def test_the_loss_is_equation_eight(bench):
     built = bench("ckd", negatives=10, bank_reset="never")
-    batch = prepare_batch(built.parts, 0, built.batch(0))
+    batch = prepare_batch(built.parts, built.state, built.batch(0))
     heads = jax.device_get(built.state.params["heads"]["ckd"]["0"])
 
     def embed(features, head):

@@ -13,7 +13,7 @@ from kdjax.train.step import method_inputs, prepare_batch
 
 def run(bench, step=0):
     state = bench.state.replace(step=np.int32(step))
-    batch = prepare_batch(bench.parts, 0, bench.batch(0))
+    batch = prepare_batch(bench.parts, bench.state, bench.batch(0))
     targets = bench.method.targets(bench.teachers, batch)
     inputs = method_inputs(bench.parts, state, targets, batch, None)
     return jax.device_get(jax.jit(bench.method.grads)(state.params, *inputs))

@@ -18,7 +18,7 @@ UNMOVED = {"qad": {"perturbation": "none"}, "combine": {"parts": ("kd",)}}
 
 def first_step(bench, state, teachers, batch):
     """Returns all that can be asked of the first step: gradients, terms, metrics, teachers' gradients."""
-    prepared = prepare_batch(bench.parts, state.step, batch)
+    prepared = prepare_batch(bench.parts, state, batch)
     targets = bench.method.targets(teachers, prepared)
     inputs = method_inputs(bench.parts, state, targets, prepared, bench.axis_name)
     grads, *_ = bench.method.grads(state.params, *inputs)
@@ -218,7 +218,7 @@ def test_several_teachers_teach(bench, method_name):
             bench(method_name, teacher_count=1)
         return
     both = bench(method_name, teacher_count=2)
-    prepared = prepare_batch(both.parts, 0, both.batch(0))
+    prepared = prepare_batch(both.parts, both.state, both.batch(0))
     targets = both.method.targets(both.teachers, prepared)
     assert {len(found) for found in targets.values() if found != ()} == {2}
     assert all(np.isfinite(value).all() for value in flat(gradients(both)).values())

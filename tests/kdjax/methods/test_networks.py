@@ -114,7 +114,7 @@ def train_once(name, *, dtype=jnp.float32, devices=1, qualities=("c40",)):
         schedule=optim.make_schedule(
             "constant", total_steps=2, warmup_fraction=0.0, decay_steps=1, decay_factor=1.0
         ),
-        augment=make_augment(0, size, flip=True, random_crop=False),
+        augment=make_augment(size, flip=True, random_crop=False),
         steps_per_epoch=2,
     )
     draw = np.random.default_rng(0)
@@ -128,7 +128,9 @@ def train_once(name, *, dtype=jnp.float32, devices=1, qualities=("c40",)):
     double = jnp.promote_types(dtype, jnp.float32)
     blank = {**batch, "image": {q: jnp.zeros((2, size, size, 3), double) for q in qualities}}
     hyper = {"learning_rate": 0.01, "rotation_learning_rate": 0.0}
-    before = create_state(jax.random.key(1), student, method, parts.optimizer, blank, hyper)
+    before = create_state(
+        jax.random.key(1), jax.random.key(0), student, method, parts.optimizer, blank, hyper
+    )
     step = parallel.compile_step(make_train_step(parts, parallel.axis_name(devices)), devices)
     after, metrics = step(parallel.replicate(before, devices), (), parallel.shard(batch, devices))
     after, metrics = (parallel.unreplicate(tree, devices) for tree in (after, metrics))

@@ -17,7 +17,7 @@ ROWS = [
 
 
 def prepared(bench):
-    batch = prepare_batch(bench.parts, 0, bench.batch(0))
+    batch = prepare_batch(bench.parts, bench.state, bench.batch(0))
     return batch, method_inputs(bench.parts, bench.state, {"qad": ()}, batch, None)
 
 

@@ -21,7 +21,7 @@ ROWS = [
 
 
 def inputs_of(bench, number=0, state=None):
-    batch = prepare_batch(bench.parts, 0, bench.batch(number))
+    batch = prepare_batch(bench.parts, bench.state, bench.batch(number))
     targets = bench.method.targets(bench.teachers, batch)
     return method_inputs(bench.parts, state or bench.state, targets, batch, None)
 
@@ -73,7 +73,7 @@ def test_projectors_are_the_papers(bench, name, convolutions, activated):
 @pytest.mark.slow
 def test_a_branch_counts_the_distance_of_directions(bench):
     built = bench("tokd", projectors=False, rotation="none", frequency_weight=0.0, teacher_count=2)
-    batch = prepare_batch(built.parts, 0, built.batch(0))
+    batch = prepare_batch(built.parts, built.state, built.batch(0))
     own = np.float64(built.outputs(batch)[0].features["stage4"])
     targets = built.method.targets(built.teachers, batch)["tokd"]
     maps = [np.float64(target["rgb"]) for target in targets]
@@ -208,7 +208,7 @@ def test_the_teachers_projectors_do_not_learn_from_the_distillation(bench, kind)
 def test_a_collapse_is_seen_by_each_teachers_cosine(bench):
     built = bench("tokd", teacher_count=2, qualities=("raw", "c40"), teacher_projectors="joint")
     kept = np.array([1, 1, 1, 0, 1, 1, 0, 1], np.float32)
-    batch = {**prepare_batch(built.parts, 0, built.batch(0)), "mask": kept}
+    batch = {**prepare_batch(built.parts, built.state, built.batch(0)), "mask": kept}
     targets = built.method.targets(built.teachers, batch)
     inputs = method_inputs(built.parts, built.state, targets, batch, None)
     metrics = jax.jit(built.method.grads)(built.state.params, *inputs)[3]

@@ -43,7 +43,7 @@ def test_start_is_the_geometric_mean_of_its_first_measurements():
 
 def test_running_is_a_plain_mean_at_first_and_then_a_moving_one():
     built = balance({"a": 0.5}, steps=3, decay=0.75)
-    references, norms = rng.uniform(2, 9, 8), rng.uniform(0.1, 9, 8)
+    references, norms = rng.uniform(2, 9, (2, 8))
     steps = [(one, {"a": other}) for one, other in zip(references, norms, strict=True)]
     ratios = np.log(norms / references)
     np.testing.assert_allclose(
@@ -61,6 +61,13 @@ def test_running_counts_a_vanishing_reference_for_a_tenth_of_its_first():
     # the geometric mean of the first two is 2
     np.testing.assert_allclose(factor(built, *first, (1e-9, {"a": 1.0})), 2 * FLOOR, rtol=1e-5)
     np.testing.assert_allclose(factor(built, *first, (0.3, {"a": 1.0})), 0.3, rtol=1e-5)
+
+
+def test_running_counts_a_vanishing_term_for_a_tenth_of_its_first():
+    built = balance({"a": 1.0}, steps=2, decay=0.0)
+    first = [(1.0, {"a": 4.0}), (1.0, {"a": 1.0})]
+    np.testing.assert_allclose(factor(built, *first, (1.0, {"a": 1e-9})), 0.5 / FLOOR, rtol=1e-5)
+    np.testing.assert_allclose(factor(built, *first, (1.0, {"a": 0.3})), 1 / 0.3, rtol=1e-5)
 
 
 def test_start_takes_the_reference_as_it_is():
