@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evidence_store as store
-from evidence_tables import SEEDS, TABLES
+from evidence_tables import TABLES
 
 from kdjax.checks import UserError, nearest
 
@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", action="append", default=[], metavar="NAME=FOLDER", help="a prepared data set"
     )
     run.add_argument("--workdir", type=Path, help="where runs and teachers go")
-    run.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds ({SEEDS})")
-    run.add_argument("--first", type=int, default=0, help="the first seed (0)")
+    run.add_argument("--seeds", type=int, help="how many of a table's seeds (all)")
+    run.add_argument("--first", type=int, default=0, help="begin with this one of them (0)")
     run.add_argument("--rows", nargs="*", default=(), help="these rows alone")
     run.add_argument("--dry", action="store_true", help="list what would run")
     page = commands.add_parser("page", help="make the page of the results")
@@ -67,12 +67,13 @@ def _run(options: argparse.Namespace) -> int:
     for name in options.tables:
         if name not in TABLES:
             raise UserError(f"no table is called {name!r}; {nearest(name, TABLES)}")
-    if options.seeds < 1 or options.first < 0:
+    if (options.seeds is not None and options.seeds < 1) or options.first < 0:
         raise UserError("--seeds must be at least 1 and --first at least 0")
     data = parse_data(options.data)
-    seeds = range(options.first, options.first + options.seeds)
     rows = tuple(options.rows)
-    plans = {name: evidence_run.plan(TABLES[name], seeds, rows) for name in options.tables}
+    last = None if options.seeds is None else options.first + options.seeds
+    chosen = {name: TABLES[name].seeds[options.first : last] for name in options.tables}
+    plans = {name: evidence_run.plan(TABLES[name], chosen[name], rows) for name in options.tables}
     for name in options.tables:
         open_jobs = evidence_run.missing(store.read(name, options.results), plans[name])
         print(f"{name}: {len(open_jobs)} of {len(plans[name])} runs are missing", flush=True)
@@ -89,9 +90,9 @@ def _run(options: argparse.Namespace) -> int:
                 f"{name} needs --data {TABLES[name].dataset}=FOLDER of the prepared data set"
             )
     # seeds outside, tables inside: cut off, every table has the same seeds
-    for seed in seeds:
+    for number in range(max(map(len, chosen.values()))):
         for name in options.tables:
-            jobs = [job for job in plans[name] if job.seed == seed]
+            jobs = [job for job in plans[name] if job.seed in chosen[name][number : number + 1]]
             folder = data[TABLES[name].dataset]
             evidence_run.run_table(
                 name, TABLES[name], folder, options.workdir, jobs, options.results

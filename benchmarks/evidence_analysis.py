@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from evidence_tables import SEEDS, Row, Table
+from evidence_types import Row, Table
 
 from kdjax.evaluate import statistics
 from kdjax.evaluate.statistics import Comparison
@@ -22,11 +22,10 @@ class Analysis:
         table: Table,
         content: Mapping[str, Any],
         *,
-        seeds: int = SEEDS,
         resamples: int = statistics.RESAMPLES,
     ) -> None:
         """Takes a table and what `evidence_store.read` gave of it."""
-        self.table, self.content, self.wanted = table, content, seeds
+        self.table, self.content, self.wanted = table, content, len(table.seeds)
         self.rows = {row.name: row for row in table.rows}
         self._labels = np.asarray(content.get("labels", ()), np.int64)
         self._videos = np.asarray(content.get("videos", ()), np.int64)
@@ -37,7 +36,7 @@ class Analysis:
     def runs(self, name: str) -> dict[int, Mapping[str, Any]]:
         """Returns the runs of a trained row by seed, failed ones too."""
         found = self.content["rows"].get(name, {}).get("runs", {})
-        return {int(seed): run for seed, run in found.items() if int(seed) < self.wanted}
+        return {int(seed): run for seed, run in found.items() if int(seed) in self.table.seeds}
 
     def seeds(self, name: str) -> list[int]:
         """Returns the seeds whose scores are there; of a row of several networks, of all of them."""
@@ -60,6 +59,8 @@ class Analysis:
 
     def auc(self, name: str) -> dict[int, float]:
         """Returns the AUC that the table judges, by seed."""
+        if self.table.quality == "validation":
+            return {seed: self.runs(name)[seed]["validation"] for seed in self.seeds(name)}
         return {seed: self._measured(name, seed)[0] for seed in self.seeds(name)}
 
     def baseline(self, name: str) -> str:
@@ -69,6 +70,8 @@ class Analysis:
 
     def compare(self, name: str, other: str) -> Comparison | None:
         """Compares two rows on the seeds that both have; None when they share none."""
+        if self.table.quality == "validation":
+            return _over_seeds(self.auc(name), self.auc(other))
         common = sorted(set(self.seeds(name)) & set(self.seeds(other)))
         if not common:
             return None
@@ -79,13 +82,7 @@ class Analysis:
 
     def compare_logged(self, better: tuple[str, str], worse: tuple[str, str]) -> Comparison | None:
         """Compares what two rows logged at their ends, `(row, name)` each, by the t-interval over seeds."""
-        sides = [self._logged(*place) for place in (better, worse)]
-        common = sorted(set(sides[0]) & set(sides[1]))
-        if not common:
-            return None
-        interval = statistics.mean_interval([sides[0][s] - sides[1][s] for s in common])
-        # nothing here depends on the test videos
-        return Comparison(len(common), interval, interval, float("nan"))
+        return _over_seeds(self._logged(*better), self._logged(*worse))
 
     def _logged(self, row: str, name: str) -> dict[int, float]:
         values = {seed: run.get("logged", {}).get(name) for seed, run in self.runs(row).items()}
@@ -103,6 +100,8 @@ class Analysis:
 
     def corrected(self) -> dict[str, float]:
         """Returns the p-value of each row against its baseline, by Holm's correction within the table."""
+        if self.table.quality == "validation":
+            return {}
         found = {
             name: comparison.p_value
             for name in self.rows
@@ -145,3 +144,12 @@ class Analysis:
         judged = self.table.quality
         names = (judged,) if judged in QUALITIES else QUALITIES
         return {quality: np.asarray(stored[quality], np.float64) for quality in names}
+
+
+def _over_seeds(better: Mapping[int, float], worse: Mapping[int, float]) -> Comparison | None:
+    """Compares values that do not depend on the test videos, by the t-interval over the seeds that both have."""
+    common = sorted(set(better) & set(worse))
+    if not common:
+        return None
+    interval = statistics.mean_interval([better[seed] - worse[seed] for seed in common])
+    return Comparison(len(common), interval, interval, float("nan"))

@@ -4,95 +4,8 @@ Verdicts are computed (`verdict`); `reading` is written by hand once the runs ar
 beside ours to be compared in kind: other data, networks and lengths made them.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-from evidence_analysis import Analysis
-from evidence_tables import SHARES
-
-from kdjax.evaluate.statistics import Comparison
-
-MARGIN = 0.01
-"""AUC that a row may be below another and still count as at least as good."""
-
-AGREES, AGAINST, UNDECIDED = "agrees", "does not agree", "undecided"
-
-
-class Versus(NamedTuple):
-    """One comparison of a claim.
-
-    Attributes:
-      table: where both rows are.
-      better: the row that should be above.
-      worse: the row that should be below.
-      at_least: whether not being below by more than `MARGIN` is enough.
-      logged: names of what the two rows log, compared at the runs' ends; empty: the table's AUC.
-    """
-
-    table: str
-    better: str
-    worse: str
-    at_least: bool = False
-    logged: tuple[str, str] | tuple[()] = ()
-
-
-class Claim(NamedTuple):
-    """A claim of a paper.
-
-    Attributes:
-      paper: whose.
-      text: what it claims.
-      versus: what is compared.
-      numbers: the paper's own numbers and where they stand.
-      reading: why we think it came out as it did.
-    """
-
-    paper: str
-    text: str
-    versus: tuple[Versus, ...]
-    numbers: str
-    reading: str = ""
-
-
-def compare(versus: Versus, analyses: Mapping[str, Analysis]) -> Comparison | None:
-    """Returns the comparison; None when no seed has both rows."""
-    analysis = analyses[versus.table]
-    if not versus.logged:
-        return analysis.compare(versus.better, versus.worse)
-    sides = zip((versus.better, versus.worse), versus.logged, strict=True)
-    return analysis.compare_logged(*sides)
-
-
-def verdict(versus: Versus, analyses: Mapping[str, Analysis]) -> str:
-    """Returns one of the three, with `n of m runs` where some are missing."""
-    done, wanted = analyses[versus.table].count((versus.better, versus.worse))
-    if done < wanted:
-        return f"{UNDECIDED}: {done} of {wanted} runs"
-    comparison = compare(versus, analyses)
-    if comparison is None:
-        return f"{UNDECIDED}: the runs failed"
-    if comparison.seeds < analyses[versus.table].wanted:
-        return f"{UNDECIDED}: {comparison.seeds} seeds have both, the others failed"
-    lows = (comparison.bootstrap.low, comparison.over_seeds.low)
-    if comparison.sign > 0 or (versus.at_least and min(lows) > -MARGIN):
-        return AGREES
-    return AGAINST if comparison.sign < 0 else UNDECIDED
-
-
-def overall(verdicts: Sequence[str]) -> str:
-    """Returns the verdict on a claim of several comparisons: one word where they are of one mind."""
-    kinds = [text.partition(":")[0] for text in verdicts]
-    if len(set(kinds)) == 1:
-        return kinds[0]
-    return ", ".join(f"{kind} in {kinds.count(kind)}" for kind in dict.fromkeys(kinds)) + (
-        f" of {len(kinds)} comparisons"
-    )
-
-
-def above(table: str, better: str, *others: str, at_least: bool = False) -> tuple[Versus, ...]:
-    """Returns one row against several."""
-    return tuple(Versus(table, better, other, at_least) for other in others)
-
+from evidence_tables import OTHER_NETWORKS, ROTATIONS, SHARES
+from evidence_verdicts import Claim, Versus, above
 
 C40 = ("c40_synth_scratch", "c40_photos_scratch", "c40_synth_imagenet", "c40_photos_imagenet")
 QAD = ("all_qualities_synth", "all_qualities_photos")
@@ -231,5 +144,53 @@ CLAIMS: tuple[Claim, ...] = (
         "The adversarial perturbation by itself is above the mixture.",
         tuple(Versus(table, "perturbation alone", "mixture") for table in QAD),
         "Table 4, ResNet-50, AUC in %: baseline 88.2, AWP-XE 90.7",
+    ),
+    Claim(
+        "CKD (Li et al. 2022)",
+        "More than 32 negatives bring little.",
+        tuple(
+            Versus("ckd_negatives", f"CKD K=32, {volume}", f"CKD K=128, {volume}", at_least=True)
+            for volume in (100, 1000)
+        ),
+        "Fig. 4, curves without numbers",
+    ),
+    Claim(
+        "ADD (Le & Woo 2022)",
+        "ADD helps other networks too.",
+        tuple(
+            Versus("add_networks", f"ADD, {network}", f"alone, {network}")
+            for network in OTHER_NETWORKS
+        ),
+        "Table 3, c40, accuracy in %, mean of five forgeries, alone and ADD: ResNet-18 83.0, 86.2; ResNet-34 82.6, "
+        "84.7; EfficientNet-B0 79.1, 82.6",
+    ),
+    Claim(
+        "TOKD (Zhou et al. 2023)",
+        "Rotations of some size, neither the smallest nor the largest, are best.",
+        tuple(
+            Versus("tokd_rotation", f"TOKD d={ROTATIONS[1]}", f"TOKD d={size}")
+            for size in (ROTATIONS[0], ROTATIONS[2])
+        ),
+        "Table 5, ResNet-18-thin, FF++ c40, accuracy in % at d = 128, 256, 512, 1024, 2048: 80.28, 80.36, 81.90, "
+        "82.94, 80.44",
+    ),
+    Claim(
+        "QAD (Le & Woo 2023)",
+        "QAD helps other networks too.",
+        tuple(
+            Versus("qad_networks", f"QAD, {network}", f"mixture, {network}")
+            for network in OTHER_NETWORKS
+        ),
+        "Table 5, AUC in %, mean of seven data sets, mixture and QAD: ResNet-18 96.89, 97.75; ResNet-34 96.91, "
+        "98.07; EfficientNet-B0 96.65, 97.95",
+    ),
+    Claim(
+        "QAD (Le & Woo 2023)",
+        "QAD depends little on its weights and is nearly always above the mixture.",
+        tuple(
+            Versus("qad_sensitivity", f"QAD {row}", "mixture", at_least=True)
+            for row in ("share 0.005", "share 0.02", "share 0.1", "gamma 0.001", "gamma 0.004")
+        ),
+        "Fig. 3, curves without numbers",
     ),
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 import evidence_store as store
 from evidence_analysis import Analysis
-from evidence_claims import CLAIMS, MARGIN, Claim, Versus, compare, overall, verdict
+from evidence_claims import CLAIMS
 from evidence_tables import TABLES
+from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, verdict
 
 from kdjax.evaluate.statistics import Comparison, Interval, mean_interval
 from kdjax.types import QUALITIES
@@ -70,9 +71,10 @@ def table_lines(name: str, analysis: Analysis) -> Iterator[str]:
         yield "Not run yet."
         return
     judged = {"overall": "pooled", "average": "mean"}.get(table.quality, table.quality)
-    beside = [q for q in (*QUALITIES, "overall") if table.quality not in QUALITIES]
+    beside = [q for q in (*QUALITIES, "overall") if table.quality in ("overall", "average")]
     heads = ["row", "seeds", f"AUC, {judged}", "95 %"]
-    heads += [f"AUC, {'pooled' if q == 'overall' else q}" for q in beside] or ["accuracy"]
+    if table.quality != "validation":
+        heads += [f"AUC, {'pooled' if q == 'overall' else q}" for q in beside] or ["accuracy"]
     heads += ["difference", "bootstrap", "over seeds", "p (Holm)", "cost", "gradients"]
     yield _line(heads)
     yield "|---" * len(heads) + "|"
@@ -92,8 +94,9 @@ def row_cells(
     seeds = analysis.seeds(name)
     auc = mean_interval(list(analysis.auc(name).values()))
     cells = [name, str(len(seeds)), _number(auc.estimate), _bounds(auc, _number)]
-    metrics = [(q, "auc") for q in beside] or [(analysis.table.quality, "accuracy")]
-    cells += [_number(analysis.mean_metric(name, *metric)) for metric in metrics]
+    if analysis.table.quality != "validation":
+        metrics = [(q, "auc") for q in beside] or [(analysis.table.quality, "accuracy")]
+        cells += [_number(analysis.mean_metric(name, *metric)) for metric in metrics]
     other = analysis.baseline(name)
     if not other:
         cells += ["baseline", "", "", ""]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import evidence_store as store
 import jax
-from evidence_tables import TEACHER_SEED, TEACHERS, Row, Table
+from evidence_tables import TEACHER_SEED, TEACHERS
+from evidence_types import Row, Table
 from harness import machine
 from ml_collections import ConfigDict
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence_tables import Row, Table
+from evidence_types import Row, Table
 
 import configs
 from kdjax.checks import UserError
@@ -148,7 +148,9 @@ def set_images(content: Content, evaluation: Evaluation) -> None:
 
 
 def judged_qualities(quality: str) -> tuple[str, ...]:
-    """Returns the qualities whose scores a table keeps."""
+    """Returns the qualities whose test scores a table keeps; none where validation images judge."""
+    if quality == "validation":
+        return ()
     return (quality,) if quality in QUALITIES else tuple(QUALITIES)
 
 

@@ -4,77 +4,29 @@ A row's settings are the library's defaults, the table's `settings` and its own 
 been trained with other settings is trained again; `revision` does the same where only code has changed.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-Settings = Mapping[str, Any]
-NONE: Settings = MappingProxyType({})
-ALL_QUALITIES = ("raw", "c23", "c40")
-
-
-class Row(NamedTuple):
-    """One way of training a student.
-
-    Attributes:
-      name: how the row is called in results and on the page.
-      config: METHOD, with the table's network, or METHOD:NETWORK.
-      overrides: what it sets.
-      teacher: the name of the table's teacher that it learns from; empty: none.
-      baseline: the row it is compared with; empty: the table's.
-      by_quality: trains nothing: `{quality: row}`, whose networks take a quality each.
-    """
-
-    name: str
-    config: str = "supervised"
-    overrides: Settings = NONE
-    teacher: str = ""
-    baseline: str = ""
-    by_quality: Mapping[str, str] = MappingProxyType({})
-
-
-class Teacher(NamedTuple):
-    """A network on raw images that students learn from, of another seed than theirs."""
-
-    network: str
-    settings: Settings
-
-
-class Table(NamedTuple):
-    """Rows that are compared with each other.
-
-    Attributes:
-      title: its heading.
-      dataset: a name of `evidence_data.json`.
-      network: the students'.
-      settings: of all students.
-      teachers: by the names that rows use.
-      rows: in the order in which they are trained, for each seed.
-      baseline: the name of the row that others are compared with.
-      quality: whose test AUC is judged: one of them; `overall`, all pooled; or `average`, of the three AUCs.
-      answers: the papers' tables or figures that it answers.
-      budget: how the settings were come by.
-      revision: raise it to train everything again.
-    """
-
-    title: str
-    dataset: str
-    network: str
-    settings: Settings
-    teachers: Mapping[str, Teacher]
-    rows: tuple[Row, ...]
-    baseline: str = "alone"
-    quality: str = "c40"
-    answers: str = ""
-    budget: str = "library defaults for every method, none tuned on these data"
-    revision: int = 1
-
+from evidence_rows import (
+    ADD,
+    ALONE,
+    KD,
+    METHODS,
+    MIXTURE,
+    TOKD,
+    add,
+    branches,
+    combined,
+    few,
+    loss,
+    negatives,
+    on_networks,
+    qad,
+    searched,
+)
+from evidence_types import ALL_QUALITIES, Row, Settings, Table, Teacher
 
 SYNTH = "synthfaces_benchmark"
 PHOTOS = "photos_benchmark"
-
-SEEDS = 5
-"""Seeds of a complete table, from 0 on."""
 
 TEACHER_SEED = 100
 """The first teacher's seed, never a student's."""
@@ -82,14 +34,17 @@ TEACHER_SEED = 100
 SEARCH_SEEDS = range(10, 13)
 """Seeds of the search for default shares, none of which is in a table that is judged."""
 
-SEARCHED = (0.1, 0.3, 1.0)
-"""Shares of the cross-entropy's gradient that were tried for every method's terms."""
-
 SHARES = (0.05, 0.2, 1.0, 3.0)
 """Shares of the cross-entropy's gradient that ADD's terms are tried with, beside the default."""
 
 TEACHERS = 2
 """Teachers of different seeds of each kind; students take turns with them, by their seeds."""
+
+OTHER_NETWORKS = ("mobilenet_v2", "efficientnet_lite0")
+"""Networks beside ResNet-18-thin, from scratch."""
+
+ROTATIONS = (16, 64, 256)
+"""Sizes of TOKD's rotation, of 256 channels of the projectors."""
 
 SCHEDULE: Settings = {
     "data.batch_size": 32,
@@ -119,48 +74,6 @@ IMAGENET_TEACHERS = {
     "dual": SCRATCH_TEACHERS["dual"],
 }
 
-ALONE = Row("alone")
-KD = Row("KD", "kd", teacher="teacher")
-CKD = Row("CKD", "ckd", teacher="teacher")
-ADD = Row("ADD", "add", teacher="teacher")
-TOKD = Row("TOKD", "tokd", teacher="dual")
-METHODS = (ALONE, KD, CKD, ADD, TOKD)
-
-
-TERMS = (
-    (KD, ("kd",)),
-    (CKD, ("contrast",)),
-    (ADD, ("frequency_attention", "multi_view")),
-    (TOKD, ("rgb", "frequency")),
-)
-
-
-def searched() -> tuple[Row, ...]:
-    """Returns the methods with each share that is tried, the same for all terms of one."""
-    return (
-        ALONE,
-        *(
-            row._replace(
-                name=f"{row.name} {share:g}",
-                overrides={f"method.shares.{term}": share for term in terms},
-            )
-            for row, terms in TERMS
-            for share in SEARCHED
-        ),
-    )
-
-
-def loss(name: str, label: str, teacher: str = "teacher", **method: Any) -> Row:
-    """Returns the row of a loss that papers compare with; `method` are options of it."""
-    own = {f"method.{key}": value for key, value in method.items()}
-    return Row(label, "baselines", {"method.loss": name, **own}, teacher)
-
-
-def combined(*parts: str, teacher: str = "teacher") -> Row:
-    """Returns the row of several methods at once."""
-    label = " + ".join(part.upper() for part in parts)
-    return Row(label, "combine", {"method.parts": parts}, teacher)
-
 
 def c40(data: str, start: str) -> Table:
     """Returns the four methods and a student alone on c40, from scratch or from ImageNet."""
@@ -178,12 +91,6 @@ def c40(data: str, start: str) -> Table:
 
 def all_qualities(data: str) -> Table:
     """Returns one network for all qualities, by QAD and what it is compared with."""
-    mixture = {"student.qualities": ALL_QUALITIES}
-
-    def qad(name: str, **method: Any) -> Row:
-        own = {f"method.{key}": value for key, value in method.items()}
-        return Row(name, "qad", {**mixture, **own})
-
     other = {"perturbation": "none", "collaborative_weight": 0.004}
     return Table(
         title=f"One network for all qualities, {data}",
@@ -192,7 +99,7 @@ def all_qualities(data: str) -> Table:
         settings=SCHEDULE,
         teachers={},
         rows=(
-            Row("mixture", overrides=mixture),
+            MIXTURE,
             qad("QAD"),
             qad("perturbation alone", collaboration="none"),
             qad("HSIC alone", perturbation="none"),
@@ -211,57 +118,10 @@ def all_qualities(data: str) -> Table:
     )
 
 
-def few(*volumes: int) -> tuple[Row, ...]:
-    """Returns CKD's rivals and CKD on few images; each seed draws other images."""
-    rows = (ALONE, KD, loss("rkd", "RKD"), CKD)
-    return tuple(
-        row._replace(
-            name=f"{row.name}, {volume}",
-            baseline=f"{ALONE.name}, {volume}",
-            overrides={**row.overrides, "data.subset": volume},
-        )
-        for volume in volumes
-        for row in rows
-    )
-
-
-def branches() -> tuple[Row, ...]:
-    """Returns TOKD and other losses from the RGB branch of a dual-branch teacher, and from both."""
-    rivals = (("fitnet", "FitNet"), ("attention", "AT"), ("similarity", "SP"))
-    taught = {"RGB": ("rgb",), "both": ("rgb", "frequency")}
-    return (
-        ALONE,
-        TOKD._replace(name="TOKD, both"),
-        TOKD._replace(
-            name="TOKD, RGB",
-            overrides={"method.frequency_weight": 0.0, "method.rotation": "none"},
-        ),
-        TOKD._replace(name="TOKD, no rotation", overrides={"method.rotation": "none"}),
-        *(
-            loss(
-                name,
-                f"{label}, {from_}",
-                "dual",
-                features=("stage4",) * len(names),
-                teacher_features=names,
-            )
-            for name, label in rivals
-            for from_, names in taught.items()
-        ),
-    )
-
-
 def scratch(title: str, rows: tuple[Row, ...], answers: str, **changed: Any) -> Table:
     """Returns a table of ResNet-18-thin students from scratch on c40 of the synthetic faces."""
     standard = Table(title, SYNTH, "resnet18_thin", SCHEDULE, SCRATCH_TEACHERS, rows)
     return standard._replace(answers=answers, **changed)
-
-
-def add(name: str, **method: Any) -> Row:
-    """Returns ADD with some of its options changed."""
-    return ADD._replace(
-        name=name, overrides={f"method.{key}": value for key, value in method.items()}
-    )
 
 
 TABLES: dict[str, Table] = {
@@ -309,10 +169,57 @@ TABLES: dict[str, Table] = {
         ),
         "ADD Fig. 5 (supplement)",
     ),
+    "ckd_negatives": scratch(
+        "CKD's number of negatives",
+        negatives(100, 1000),
+        "CKD Fig. 4",
+        settings={**SCHEDULE, "train.validation_interval": 100},
+        baseline="alone, 100",
+    ),
+    "add_networks": scratch(
+        "ADD on other networks",
+        on_networks((ALONE, ADD), *OTHER_NETWORKS),
+        "ADD Table 3",
+        baseline=f"alone, {OTHER_NETWORKS[0]}",
+    ),
+    "tokd_rotation": scratch(
+        "The size of TOKD's rotation",
+        (
+            ALONE,
+            *(
+                TOKD._replace(name=f"TOKD d={size}", overrides={"method.rotation_size": size})
+                for size in ROTATIONS
+            ),
+        ),
+        "TOKD Table 5",
+    ),
+    "qad_networks": scratch(
+        "QAD on other networks",
+        on_networks((MIXTURE, qad("QAD")), *OTHER_NETWORKS),
+        "QAD Table 5",
+        quality="average",
+        baseline=f"mixture, {OTHER_NETWORKS[0]}",
+    ),
+    "qad_sensitivity": scratch(
+        "QAD's weights: HSIC's share and the perturbation's size",
+        (
+            MIXTURE,
+            *(
+                qad(f"QAD share {share:g}", **{"shares.collaboration": share})
+                for share in (0.005, 0.02, 0.1)
+            ),
+            *(qad(f"QAD gamma {gamma:g}", gamma=gamma) for gamma in (0.001, 0.004)),
+        ),
+        "QAD Fig. 3",
+        quality="average",
+        baseline="mixture",
+    ),
     "search": scratch(
         "The search for default shares",
         searched(),
-        "none: validation AUC alone chooses, seeds that no other table has",
+        "no paper: how the default shares were chosen, by validation AUC, with seeds that no other table has",
+        quality="validation",
+        seeds=SEARCH_SEEDS,
     ),
     "combinations": scratch(
         "All methods, and several at once",

@@ -23,7 +23,7 @@ VIDEOS = 40
 def code(monkeypatch):
     """The modules of the evidence."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    parts = ("store", "tables", "run", "analysis", "claims", "page")
+    parts = ("store", "tables", "run", "analysis", "verdicts", "claims", "page")
     modules = {part: importlib.import_module(f"evidence_{part}") for part in parts}
     return SimpleNamespace(**modules, command=importlib.import_module("evidence"))
 
@@ -246,7 +246,7 @@ def test_settings_leave_out_what_does_not_decide(code):
 
 def test_table_and_verdicts_of_a_page(code, monkeypatch, work):
     work.run("--seeds=5")
-    c = code.claims
+    c = code.verdicts
     versus = (
         c.Versus("small", "KD", "alone"),
         c.Versus("small", "CKD", "alone"),
@@ -273,18 +273,38 @@ def test_table_and_verdicts_of_a_page(code, monkeypatch, work):
     )
 
 
+def test_a_search_is_judged_on_validation_images_and_keeps_no_test_score(code, monkeypatch, work):
+    searched = work.table._replace(
+        rows=work.table.rows[:2], quality="validation", seeds=range(10, 13)
+    )
+    monkeypatch.setitem(code.tables.TABLES, "small", searched)
+    assert work.run() == 0
+    assert sorted({seed for _, seed in work.trained}) == [10, 11, 12]
+    content = code.store.read("small", work.results)
+    assert content["rows"]["KD"]["runs"]["10"]["scores"] == {}
+    for seed in ("10", "11", "12"):
+        content["rows"]["KD"]["runs"][seed]["validation"] = 0.81
+    analysis = code.analysis.Analysis(searched, content)
+    assert analysis.compare("KD", "alone").sign == 1
+    lines = list(code.page.table_lines("small", analysis))
+    assert (
+        next(line for line in lines if line.startswith("| KD | 3 | 0.810 |")).count("+0.010") == 5
+    )
+    assert lines[4].startswith("| row | seeds | AUC, validation | 95 % | difference |")
+
+
 def test_claim_with_missing_runs_is_undecided_and_says_how_many(code, work):
     work.run("--seeds=3")
     content = code.store.read("small", work.results)
     analyses = {"small": code.analysis.Analysis(work.table, content, resamples=50)}
-    versus = code.claims.Versus("small", "three", "CKD")
-    assert code.claims.verdict(versus, analyses) == "undecided: 9 of 15 runs"
+    versus = code.verdicts.Versus("small", "three", "CKD")
+    assert code.verdicts.verdict(versus, analyses) == "undecided: 9 of 15 runs"
 
 
 def test_page_is_the_same_bytes_again(code, monkeypatch, work, tmp_path):
     monkeypatch.setattr(code.page, "TABLES", {"small": work.table})
-    versus = (code.claims.Versus("small", "KD", "alone"),)
-    claim = code.claims.Claim("Paper", "KD helps.", versus, "Table 1", "Because.")
+    versus = (code.verdicts.Versus("small", "KD", "alone"),)
+    claim = code.verdicts.Claim("Paper", "KD helps.", versus, "Table 1", "Because.")
     monkeypatch.setattr(code.page, "CLAIMS", (claim,))
     work.run("--seeds=2")
     output = tmp_path / "page.md"
@@ -317,7 +337,7 @@ def test_every_table_can_be_configured_and_every_claim_names_rows(code):
 
 def test_teachers_have_other_seeds_than_their_students(code):
     table = code.tables.TABLES["c40_synth_scratch"]
-    for seed in range(code.tables.SEEDS):
+    for seed in table.seeds:
         teacher = code.run.teacher_config(table, "teacher", seed)
         assert teacher.seed.student >= code.tables.TEACHER_SEED > seed
         assert teacher.student.qualities == ("raw",)

@@ -1,0 +1,132 @@
+"""Ways of training a student, by name: the rows that tables of the evidence are made of."""
+
+from typing import Any
+
+from evidence_types import ALL_QUALITIES, Row
+
+SEARCHED = (0.1, 0.3, 1.0)
+"""Shares of the cross-entropy's gradient that were tried for every method's terms."""
+
+ALONE = Row("alone")
+KD = Row("KD", "kd", teacher="teacher")
+CKD = Row("CKD", "ckd", teacher="teacher")
+ADD = Row("ADD", "add", teacher="teacher")
+TOKD = Row("TOKD", "tokd", teacher="dual")
+METHODS = (ALONE, KD, CKD, ADD, TOKD)
+
+
+TERMS = (
+    (KD, ("kd",)),
+    (CKD, ("contrast",)),
+    (ADD, ("frequency_attention", "multi_view")),
+    (TOKD, ("rgb", "frequency")),
+)
+
+
+def searched() -> tuple[Row, ...]:
+    """Returns the methods with each share that is tried, the same for all terms of one."""
+    return (
+        ALONE,
+        *(
+            row._replace(
+                name=f"{row.name} {share:g}",
+                overrides={f"method.shares.{term}": share for term in terms},
+            )
+            for row, terms in TERMS
+            for share in SEARCHED
+        ),
+    )
+
+
+def loss(name: str, label: str, teacher: str = "teacher", **method: Any) -> Row:
+    """Returns the row of a loss that papers compare with; `method` are options of it."""
+    own = {f"method.{key}": value for key, value in method.items()}
+    return Row(label, "baselines", {"method.loss": name, **own}, teacher)
+
+
+def combined(*parts: str, teacher: str = "teacher") -> Row:
+    """Returns the row of several methods at once."""
+    label = " + ".join(part.upper() for part in parts)
+    return Row(label, "combine", {"method.parts": parts}, teacher)
+
+
+MIXTURE = Row("mixture", overrides={"student.qualities": ALL_QUALITIES})
+
+
+def qad(name: str, **method: Any) -> Row:
+    """Returns QAD on all qualities with some of its options changed."""
+    own = {f"method.{key}": value for key, value in method.items()}
+    return Row(name, "qad", {**MIXTURE.overrides, **own})
+
+
+def few(*volumes: int) -> tuple[Row, ...]:
+    """Returns CKD's rivals and CKD on few images; each seed draws other images."""
+    return few_of((ALONE, KD, loss("rkd", "RKD"), CKD), volumes)
+
+
+def few_of(rows: tuple[Row, ...], volumes: tuple[int, ...]) -> tuple[Row, ...]:
+    """Returns rows on each number of images, beside the first of them."""
+    return tuple(
+        row._replace(
+            name=f"{row.name}, {volume}",
+            baseline=f"{rows[0].name}, {volume}",
+            overrides={**row.overrides, "data.subset": volume},
+        )
+        for volume in volumes
+        for row in rows
+    )
+
+
+def negatives(*volumes: int) -> tuple[Row, ...]:
+    """Returns CKD with few and many negatives on few images."""
+    rows = (
+        ALONE,
+        *(CKD._replace(name=f"CKD K={k}", overrides={"method.negatives": k}) for k in (8, 32, 128)),
+    )
+    return few_of(rows, volumes)
+
+
+def on_networks(rows: tuple[Row, ...], *networks: str) -> tuple[Row, ...]:
+    """Returns rows for students of several networks, each beside the first row of its network."""
+    return tuple(
+        row._replace(
+            name=f"{row.name}, {network}",
+            config=f"{row.config}:{network}",
+            baseline=f"{rows[0].name}, {network}",
+        )
+        for network in networks
+        for row in rows
+    )
+
+
+def branches() -> tuple[Row, ...]:
+    """Returns TOKD and other losses from the RGB branch of a dual-branch teacher, and from both."""
+    rivals = (("fitnet", "FitNet"), ("attention", "AT"), ("similarity", "SP"))
+    taught = {"RGB": ("rgb",), "both": ("rgb", "frequency")}
+    return (
+        ALONE,
+        TOKD._replace(name="TOKD, both"),
+        TOKD._replace(
+            name="TOKD, RGB",
+            overrides={"method.frequency_weight": 0.0, "method.rotation": "none"},
+        ),
+        TOKD._replace(name="TOKD, no rotation", overrides={"method.rotation": "none"}),
+        *(
+            loss(
+                name,
+                f"{label}, {from_}",
+                "dual",
+                features=("stage4",) * len(names),
+                teacher_features=names,
+            )
+            for name, label in rivals
+            for from_, names in taught.items()
+        ),
+    )
+
+
+def add(name: str, **method: Any) -> Row:
+    """Returns ADD with some of its options changed."""
+    return ADD._replace(
+        name=name, overrides={f"method.{key}": value for key, value in method.items()}
+    )
