@@ -8,6 +8,7 @@ from typing import Any
 import evidence_store as store
 from evidence_analysis import Analysis
 from evidence_claims import CLAIMS
+from evidence_shares import share_lines
 from evidence_tables import TABLES
 from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, verdict
 
@@ -25,8 +26,11 @@ def page(results: Path = store.RESULTS) -> str:
     tables = "\n\n".join(
         "\n".join(table_lines(name, analysis)) for name, analysis in analyses.items()
     )
+    parts = {"claims": claims, "tables": tables, "shares": "\n".join(share_lines(analyses))}
     text = TEMPLATE.read_text("utf-8")
-    return text.replace("{{claims}}", claims).replace("{{tables}}", tables)
+    for name, part in parts.items():
+        text = text.replace(f"{{{{{name}}}}}", part)
+    return text
 
 
 def claim_lines(claim: Claim, analyses: Mapping[str, Analysis]) -> Iterator[str]:
@@ -76,6 +80,8 @@ def table_lines(name: str, analysis: Analysis) -> Iterator[str]:
     if table.quality != "validation":
         heads += [f"AUC, {'pooled' if q == 'overall' else q}" for q in beside] or ["accuracy"]
     heads += ["difference", "bootstrap", "over seeds", "p (Holm)", "cost", "gradients"]
+    if table.settings.get("train.log_every") == 1:
+        heads.append("spikes")
     yield _line(heads)
     yield "|---" * len(heads) + "|"
     corrected = analysis.corrected()
@@ -102,7 +108,11 @@ def row_cells(
         cells += ["baseline", "", "", ""]
     else:
         cells += [*difference_cells(analysis.compare(name, other)), _p(corrected.get(name))]
-    return [*cells, _cost(analysis, name, other), _gradients(analysis, name)]
+    cells += [_cost(analysis, name, other), _gradients(analysis, name)]
+    if analysis.table.settings.get("train.log_every") == 1:
+        found = [spike for run in analysis.runs(name).values() for spike in run["spikes"]]
+        cells.append(", ".join(found) if found else "none")
+    return cells
 
 
 def facts(analysis: Analysis) -> Iterator[str]:

@@ -87,11 +87,12 @@ def negatives(*volumes: int) -> tuple[Row, ...]:
 
 
 def on_networks(rows: tuple[Row, ...], *networks: str) -> tuple[Row, ...]:
-    """Returns rows for students of several networks, each beside the first row of its network."""
+    """Returns rows for students of several networks, taught by their like, beside the first row of each."""
     return tuple(
         row._replace(
             name=f"{row.name}, {network}",
             config=f"{row.config}:{network}",
+            teacher=row.teacher and network,
             baseline=f"{rows[0].name}, {network}",
         )
         for network in networks
@@ -130,3 +131,24 @@ def add(name: str, **method: Any) -> Row:
     return ADD._replace(
         name=name, overrides={f"method.{key}": value for key, value in method.items()}
     )
+
+
+def at_rates(rates: tuple[float, ...], scales: tuple[float, ...]) -> tuple[Row, ...]:
+    """Returns every method at each peak learning rate, and with each factor on the teacher's features."""
+    rows = (ALONE, KD, CKD, ADD, TOKD, MIXTURE, qad("QAD"))
+    return tuple(
+        row._replace(
+            name=_at(row.name, rate, scale),
+            overrides={**row.overrides, "optimizer.learning_rate": rate},
+            teacher_scale=scale,
+            baseline=_at("mixture" if row.name == "QAD" else "alone", rate, 1.0),
+        )
+        for rate in rates
+        for row in rows
+        # KD looks at logits alone
+        for scale in (scales if row.teacher and row is not KD else (1.0,))
+    )
+
+
+def _at(name: str, rate: float, scale: float) -> str:
+    return f"{name}, {rate:g}" + (f", maps x {scale:g}" if scale != 1 else "")

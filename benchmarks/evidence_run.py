@@ -1,15 +1,16 @@
 """Trains the rows of a table and the teachers they need, seed after seed, and writes each result at once."""
 
 import shutil
-import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import evidence_store as store
 import jax
+from evidence_logs import extremes, gradients, logged, speed, spikes
+from evidence_scale import louder_teachers
 from evidence_tables import TEACHER_SEED, TEACHERS
 from evidence_types import Row, Table
 from harness import machine
@@ -20,12 +21,10 @@ from data_pipeline.loader import open_dataset
 from data_pipeline.manifest import checksum, fingerprint
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
-from kdjax.files import read_json_lines
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
 
-RATIO = "gradient_ratio/"
 BUSY = "another process"
 
 
@@ -61,6 +60,8 @@ def _wanted(table: Table, row: Row) -> dict[str, Any]:
     teacher = None
     if row.teacher:
         teacher = store.settings_of(dict(configs.flatten(teacher_config(table, row.teacher))))
+        if row.teacher_scale != 1:
+            teacher["feature_scale"] = row.teacher_scale
     config = student_config(table, row)
     return {
         "revision": table.revision,
@@ -160,7 +161,8 @@ def run_job(
     start = time.monotonic()
     problem, result = "", {}
     try:
-        result = train(config, folder)
+        with louder_teachers(job.row.teacher_scale):
+            result = train(config, folder)
         evaluation = evaluate_run(folder)
     except UserError as error:
         if BUSY in str(error) or not (folder / "config.json").exists():
@@ -168,7 +170,7 @@ def run_job(
         problem = str(error).replace(str(folder), "the run")
     run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
     run |= {"images_per_second": speed(folder), "gradients": gradients(folder)}
-    run["logged"] = logged(folder)
+    run |= {"logged": logged(folder), "extremes": extremes(folder), "spikes": spikes(folder)}
     if taught is not None:
         run["teacher"] = taught
     with store.updating(name, results) as content:
@@ -236,49 +238,3 @@ def auc_by_quality(evaluation: Evaluation) -> dict[str, float | None]:
 
 def _rounded(value: float) -> float | None:
     return round(value, 5) if value == value else None
-
-
-def gradients(folder: Path) -> dict[str, list[float | None]]:
-    """Returns each term's gradient over the cross-entropy's: at the start, after a tenth, at the end."""
-    rows = [row for row in _training(folder) if any(key.startswith(RATIO) for key in row)]
-    found = _three(rows)
-    return {key.removeprefix(RATIO): found[key] for key in found if key.startswith(RATIO)}
-
-
-def logged(folder: Path) -> dict[str, list[float | None]]:
-    """Returns the loss, its terms and what methods log beside: at the start, after a tenth, at the end."""
-    found = _three(list(_training(folder)))
-    hidden = ("step", "epoch", "learning_rate")
-    return {
-        key: values
-        for key, values in found.items()
-        if key not in hidden and not key.startswith(RATIO)
-    }
-
-
-def _training(folder: Path) -> Iterator[dict[str, Any]]:
-    for row in read_json_lines(folder / "metrics.jsonl"):
-        if row.get("kind") == "train":
-            yield row
-
-
-def _three(rows: list[dict[str, Any]]) -> dict[str, list[float | None]]:
-    if not rows:
-        return {}
-    last = rows[-1]["step"]
-    tenth = next(row for row in rows if row["step"] >= last / 10)
-    names = dict.fromkeys(key for row in rows for key in row if key != "kind")
-    return {
-        name: [_significant(row.get(name)) for row in (rows[0], tenth, rows[-1])] for name in names
-    }
-
-
-def _significant(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.3g}")
-
-
-def speed(folder: Path) -> float | None:
-    """Returns the median images a second of a run's training, compilation and validation left out."""
-    rates = [row.get("images_per_second") for row in read_json_lines(folder / "timings.jsonl")]
-    found = [rate for rate in rates if isinstance(rate, int | float)]
-    return round(statistics.median(found), 1) if found else None

@@ -14,6 +14,7 @@ from evidence_rows import (
     MIXTURE,
     TOKD,
     add,
+    at_rates,
     branches,
     combined,
     few,
@@ -42,6 +43,12 @@ TEACHERS = 2
 
 OTHER_NETWORKS = ("mobilenet_v2", "efficientnet_lite0")
 """Networks beside ResNet-18-thin, from scratch."""
+
+RATES = (2e-4, 1e-3, 5e-3)
+"""Peak learning rates at which nothing may break."""
+
+SCALES = (1.0, 10.0)
+"""Factors on a teacher's feature maps at which nothing may break."""
 
 ROTATIONS = (16, 64, 256)
 """Sizes of TOKD's rotation, of 256 channels of the projectors."""
@@ -118,6 +125,33 @@ def all_qualities(data: str) -> Table:
     )
 
 
+def stability(network: str, start: str = "scratch") -> Table:
+    """Returns every method at several learning rates, and with a teacher whose maps are larger."""
+    settings = IMAGENET if start == "imagenet" else SCHEDULE
+    return Table(
+        title=f"Stability: {network} from {'ImageNet' if start == 'imagenet' else start}",
+        dataset=SYNTH,
+        network=network,
+        # every step is logged, and gradients are measured ten times
+        settings={
+            **settings,
+            "data.batch_size": 8,
+            "train.log_every": 1,
+            "train.validation_interval": 40,
+            "train.gradient_ratio_every": 1,
+        },
+        teachers={
+            "teacher": Teacher(network, {**settings, **RAW}),
+            "dual": SCRATCH_TEACHERS["dual"],
+        },
+        rows=at_rates(RATES, SCALES),
+        baseline=f"alone, {RATES[0]:g}",
+        quality="validation",
+        answers="no paper: spikes, NaN and harm at other learning rates and scales; one seed, small batches",
+        seeds=range(1),
+    )
+
+
 def scratch(title: str, rows: tuple[Row, ...], answers: str, **changed: Any) -> Table:
     """Returns a table of ResNet-18-thin students from scratch on c40 of the synthetic faces."""
     standard = Table(title, SYNTH, "resnet18_thin", SCHEDULE, SCRATCH_TEACHERS, rows)
@@ -180,6 +214,7 @@ TABLES: dict[str, Table] = {
         "ADD on other networks",
         on_networks((ALONE, ADD), *OTHER_NETWORKS),
         "ADD Table 3",
+        teachers={name: Teacher(name, {**SCHEDULE, **RAW}) for name in OTHER_NETWORKS},
         baseline=f"alone, {OTHER_NETWORKS[0]}",
     ),
     "tokd_rotation": scratch(
@@ -221,6 +256,9 @@ TABLES: dict[str, Table] = {
         quality="validation",
         seeds=SEARCH_SEEDS,
     ),
+    "stability_resnet18_thin": stability("resnet18_thin"),
+    "stability_mobilenet_v2": stability("mobilenet_v2"),
+    "stability_efficientnet_lite0": stability("efficientnet_lite0", "imagenet"),
     "combinations": scratch(
         "All methods, and several at once",
         (

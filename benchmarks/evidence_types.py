@@ -18,6 +18,7 @@ class Row(NamedTuple):
       overrides: what it sets.
       teacher: the name of the table's teacher that it learns from; empty: none.
       baseline: the row it is compared with; empty: the table's.
+      teacher_scale: factor on all features of the teacher, not on its logits: maps of another scale.
       by_quality: trains nothing: `{quality: row}`, whose networks take a quality each.
     """
 
@@ -26,6 +27,7 @@ class Row(NamedTuple):
     overrides: Settings = NONE
     teacher: str = ""
     baseline: str = ""
+    teacher_scale: float = 1.0
     by_quality: Mapping[str, str] = MappingProxyType({})
 
 

@@ -7,12 +7,17 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdjax import models
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import summarize
 from kdjax.evaluate.metrics import area_under_curve
+from kdjax.methods import Network
+from kdjax.train import checkpoint
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 GAINS = {"supervised": 1.0, "kd": 3.0, "ckd": -1.0, "add": 1.0}
@@ -23,7 +28,18 @@ VIDEOS = 40
 def code(monkeypatch):
     """The modules of the evidence."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    parts = ("store", "tables", "run", "analysis", "verdicts", "claims", "page")
+    parts = (
+        "store",
+        "tables",
+        "run",
+        "analysis",
+        "verdicts",
+        "claims",
+        "page",
+        "logs",
+        "scale",
+        "shares",
+    )
     modules = {part: importlib.import_module(f"evidence_{part}") for part in parts}
     return SimpleNamespace(**modules, command=importlib.import_module("evidence"))
 
@@ -368,3 +384,42 @@ def test_two_steps_of_students_and_their_teacher(code, monkeypatch, tiny_dataset
     assert run["gradients"]["kd"][0] > 0
     assert not list((tmp_path / "work" / "tiny").glob("*/checkpoints"))
     assert "Tiny" in sys.modules["evidence_page"].page(tmp_path / "results")
+
+
+def test_extremes_begin_after_a_tenth_and_spikes_are_named(code, tmp_path):
+    sizes = {1: 5.0, 2: 1.0, 30: 0.2, 35: 400.0, 40: 3.0}
+    lines = [
+        {"kind": "train", "step": step, "term/x": size, "gradient_ratio/x": size / 10}
+        for step, size in sizes.items()
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert code.logs.extremes(tmp_path) == {"x": [0.02, 40.0]}
+    assert code.logs.spikes(tmp_path) == ["x"]
+
+
+def test_shares_at_defaults_leave_out_rows_that_change_the_method(code, work):
+    rows = (*work.table.rows[:2], code.tables.add("changed", view_weight=0.0))
+    table = work.table._replace(rows=rows)
+    run = {"gradients": {"x": [9.0, 0.5, 0.004]}, "extremes": {"x": [0.002, 0.7]}}
+    content = {"rows": {name: {"runs": {"0": run}} for name in ("KD", "changed")}}
+    lines = list(code.shares.share_lines({"small": code.analysis.Analysis(table, content)}))
+    assert lines[2:] == ["| kd | x | 1 | 0.002 | 0.7 | 1 |"]
+
+
+def test_louder_teachers_have_larger_maps_and_the_same_logits(code, monkeypatch):
+    module = models.create("resnet_tiny", num_classes=2)
+    variables = module.init(jax.random.key(0), jnp.ones((1, 16, 16, 3)), train=False)
+    network = Network(module, (0.0,) * 3, (1.0,) * 3)
+    monkeypatch.setattr(checkpoint, "load_best", lambda run: (network, variables, "config"))
+    with code.scale.louder_teachers(10.0):
+        louder, found, config = checkpoint.load_best("run")
+    plain = checkpoint.load_best("run")[0].module
+    image = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
+    quiet, loud = (one.apply(found, image, train=False) for one in (plain, louder.module))
+    assert config == "config"
+    np.testing.assert_array_equal(loud.logits, quiet.logits)
+    assert set(loud.features) == set(quiet.features)
+    for name, value in quiet.features.items():
+        np.testing.assert_allclose(loud.features[name], 10 * value)
+    again, _ = louder.module.init_with_output(jax.random.key(0), image, train=False)
+    np.testing.assert_allclose(again.features["pooled"], loud.features["pooled"], rtol=1e-5)
