@@ -9,7 +9,7 @@ import evidence_store as store
 from evidence_analysis import Analysis
 from evidence_claims import CLAIMS
 from evidence_shares import share_lines
-from evidence_tables import TABLES
+from evidence_tables import BUDGETS, TABLES
 from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, verdict
 
 from kdjax.evaluate.statistics import Comparison, Interval, mean_interval
@@ -133,7 +133,7 @@ def facts(analysis: Analysis) -> Iterator[str]:
     )
     if teachers:
         yield f"Teachers: {teachers}."
-    yield f"Settings: {table.budget}."
+    yield f"Settings: {table.budget or BUDGETS.get(table.dataset, 'not said')}."
     machines = sorted(
         {
             f"{machine['processor']}, {', '.join(sorted(set(machine['devices'])))}, JAX {machine['versions']['jax']}"

@@ -52,7 +52,7 @@ class Table(NamedTuple):
       quality: whose test AUC is judged: one of them; `overall`, all pooled; or `average`, of the three AUCs. Or
         `validation`: the AUC on the validation images, which settings are chosen by.
       answers: the papers' tables or figures that it answers.
-      budget: how the settings were come by.
+      budget: how the settings were come by; empty: as for all tables of the data set.
       revision: raise it to train everything again.
       seeds: of a complete table.
     """
@@ -66,6 +66,6 @@ class Table(NamedTuple):
     baseline: str = "alone"
     quality: str = "c40"
     answers: str = ""
-    budget: str = "library defaults for every method, none tuned on these data"
+    budget: str = ""
     revision: int = 1
     seeds: range = range(5)
