@@ -163,7 +163,7 @@ def stability(network: str, start: str = "scratch") -> Table:
         rows=at_rates(RATES, SCALES),
         baseline=f"alone, {RATES[0]:g}",
         quality="validation",
-        answers="no paper: spikes, NaN and harm at other learning rates and scales; one seed, small batches",
+        answers="whether spikes, NaN or harm come at other learning rates and scales; one seed, small batches",
         seeds=range(1),
     )
 
@@ -274,7 +274,7 @@ TABLES: dict[str, Table] = {
                 for share in QAD_SEARCHED
             ),
         ),
-        "no paper: how the default share was chosen, by validation AUC, with seeds that no other table has",
+        "which share is the default: by validation AUC, with seeds that no other table has",
         quality="validation",
         baseline="mixture",
         seeds=SEARCH_SEEDS,
@@ -283,7 +283,7 @@ TABLES: dict[str, Table] = {
     "search": scratch(
         "The search for default shares",
         searched(),
-        "no paper: how the default shares were chosen, by validation AUC, with seeds that no other table has",
+        "which shares are the defaults: by validation AUC, with seeds that no other table has",
         quality="validation",
         seeds=SEARCH_SEEDS,
         budget="three shares for every method",
