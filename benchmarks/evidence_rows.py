@@ -38,6 +38,20 @@ def searched() -> tuple[Row, ...]:
     )
 
 
+def ckd_readings() -> tuple[Row, ...]:
+    """Returns CKD with the paper's probability, and with CRD's constant `Z` in it."""
+    z = {"method.normalizer": "first_batch"}
+    return (
+        ALONE,
+        CKD._replace(name="CKD, as printed", overrides={"method.normalizer": "none"}),
+        *(
+            CKD._replace(name=f"CKD, Z {share:g}", overrides={**z, "method.shares.contrast": share})
+            for share in SEARCHED
+        ),
+        CKD._replace(name="CKD, Z, real anchors", overrides={**z, "method.anchors": "real"}),
+    )
+
+
 def loss(name: str, label: str, teacher: str = "teacher", **method: Any) -> Row:
     """Returns the row of a loss that papers compare with; `method` are options of it."""
     own = {f"method.{key}": value for key, value in method.items()}
