@@ -48,9 +48,10 @@ PARTS: dict[str, dict[str, Any]] = {
         "bank_size": 0,
         "bank_reset": "epoch",
         "anchors": "both",
-        "normalizer": "none",
+        # `none`: the paper's as printed, where negatives alone have a gradient on large sets
+        "normalizer": "first_batch",
         "store": "representations",
-        "shares": {"contrast": 0.3},
+        "shares": {"contrast": 1.0},
     },
     "tokd": {
         "rgb_weight": 10.0,

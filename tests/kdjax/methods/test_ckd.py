@@ -77,7 +77,7 @@ def test_negatives_come_from_the_bank_when_the_batch_has_too_few(bench):
 
 
 def test_the_loss_is_equation_eight(bench):
-    built = bench("ckd", negatives=10, bank_reset="never")
+    built = bench("ckd", negatives=10, bank_reset="never", normalizer="none")
     batch = prepare_batch(built.parts, built.state, built.batch(0))
     heads = jax.device_get(built.state.params["heads"]["ckd"]["0"])
 
