@@ -35,6 +35,9 @@ NETWORKS = {"tokd": "dual_resnet_tiny"}
 SCALES = {"kd": 1.0, "ckd": 10.0, "add": 10.0, "tokd": 10.0, "qad": 1.0}
 """Factor on the teachers' features, by method; KD and QAD read none."""
 
+MOST = 10.0
+"""What no term's gradient may be beside the cross-entropy's, which a tiny data set makes small."""
+
 pytestmark = pytest.mark.slow
 
 
@@ -84,9 +87,23 @@ def spiked(rows):
     full = [
         {key: math.nan if value is None else value for key, value in row.items()} for row in rows
     ]
-    found = {spike.name for spike in spikes.watch_rows(spikes.Watch(), STEPS, full)[1]}
-    # the labels' own grows where a small batch is of one class, in a student alone too
-    return found - {"cross_entropy"}
+    found = spikes.watch_rows(spikes.Watch(), STEPS, full)[1]
+    # a batch of one class throws a student alone off too: batch statistics
+    excused = {
+        spike.step for spike in found if spike.name == "cross_entropy" and math.isfinite(spike.size)
+    }
+    return {spike.name for spike in found if spike.step not in excused}
+
+
+def late_shares(rows):
+    """Returns the measured gradients over the cross-entropy's, from a tenth of the run on."""
+    return [
+        math.inf if value is None else value
+        for row in rows
+        if row["step"] > STEPS / 10
+        for key, value in row.items()
+        if key.startswith("gradient_ratio/")
+    ]
 
 
 @pytest.mark.parametrize("rate", [2e-4, 5e-3])
@@ -96,17 +113,11 @@ def test_no_spike_no_harm_and_shares_that_stay(trained, method, rate):
     best, rows = trained(method, rate, SCALES[method])
     assert not spiked(rows)
     assert best > alone - 0.1
-    late = [
-        value
-        for row in rows
-        if row["step"] > STEPS / 10
-        for key, value in row.items()
-        if key.startswith("gradient_ratio/")
-    ]
-    assert late
-    assert all(math.isfinite(value) and value < 10 for value in late)
+    shares = late_shares(rows)
+    assert shares
+    assert max(shares) < MOST
 
 
 def test_what_broke_before_would_be_seen(trained):
     _, rows = trained("add", 5e-3, 10.0, method__mode="paper", train__balance="none")
-    assert "frequency_attention" in spiked(rows)
+    assert max(late_shares(rows)) > MOST
