@@ -107,11 +107,14 @@ def row_cells(
     if not other:
         cells += ["baseline", "", "", ""]
     else:
-        cells += [*difference_cells(analysis.compare(name, other)), _p(corrected.get(name))]
+        found = difference_cells(analysis.compare(name, other))
+        if analysis.table.quality == "validation":
+            found[1] = NONE
+        cells += [*found, _p(corrected.get(name))]
     cells += [_cost(analysis, name, other), _gradients(analysis, name)]
     if analysis.table.settings.get("train.log_every") == 1:
-        found = [spike for run in analysis.runs(name).values() for spike in run["spikes"]]
-        cells.append(", ".join(found) if found else "none")
+        named = [spike for run in analysis.runs(name).values() for spike in run["spikes"]]
+        cells.append(", ".join(named) if named else "none")
     return cells
 
 

@@ -76,8 +76,9 @@ def test_negatives_come_from_the_bank_when_the_batch_has_too_few(bench):
     assert second["valid_negatives"] == pytest.approx(0.8)
 
 
-def test_the_loss_is_equation_eight(bench):
-    built = bench("ckd", negatives=10, bank_reset="never", normalizer="none")
+@pytest.mark.parametrize("options", [{}, {"normalizer": "none"}])
+def test_the_loss_is_equation_eight_with_crds_constant_by_default(bench, options):
+    built = bench("ckd", negatives=10, bank_reset="never", **options)
     batch = prepare_batch(built.parts, built.state, built.batch(0))
     heads = jax.device_get(built.state.params["heads"]["ckd"]["0"])
 
@@ -89,8 +90,14 @@ def test_the_loss_is_equation_eight(bench):
     teacher = built.method.targets(built.teachers, batch)["ckd"][0]
     teacher = embed(teacher, heads["teacher"])
     tau, size, wanted = 0.05, 40, 10
-    logits = teacher @ student.T / tau - np.log(wanted / size)
+    cosines = teacher @ student.T / tau
     other = batch["label"][:, None] != batch["label"][None]
+    constant = 1.0
+    if not options:
+        # a mean over the pairs that are there
+        pairs = np.exp(cosines)
+        constant = size * np.concatenate([np.diagonal(pairs), pairs[other]]).mean()
+    logits = cosines - np.log(constant * wanted / size)
     positive = np.logaddexp(0, -np.diagonal(logits))
     # 4 of the 10 wanted negatives are there, and stand for all
     negative = (np.logaddexp(0, logits) * other).sum(axis=1) * wanted / other.sum(axis=1)
