@@ -18,6 +18,7 @@ from kdjax.train.interrupt import catch_signals
 from kdjax.train.log import RunLog
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
+from kdjax.train.step import prepare_batch
 
 SETTINGS = {
     "data.batch_size": "8",
@@ -47,6 +48,19 @@ def finished(tiny_dataset, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "teacher"
     result = train(config_for(tiny_dataset), run)
     return run, result
+
+
+def test_augmentations_are_drawn_from_the_datas_seed_not_the_students(tiny_dataset):
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    batch = {"image": {"raw": images}, "index": np.arange(8)}
+
+    def drawn(**seeds):
+        plan = make_plan(config_for(tiny_dataset, **seeds))
+        return np.asarray(prepare_batch(plan.parts, initial_state(plan), batch)["image"]["raw"])
+
+    found = drawn(seed__student=1, seed__data=2)
+    np.testing.assert_array_equal(drawn(seed__student=2, seed__data=2), found)
+    assert not np.array_equal(drawn(seed__student=1, seed__data=1), found)
 
 
 def test_run_learns_and_says_what_it_found(finished):
