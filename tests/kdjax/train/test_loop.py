@@ -50,7 +50,7 @@ def finished(tiny_dataset, tmp_path_factory):
     return run, result
 
 
-def test_augmentations_are_drawn_from_the_datas_seed_not_the_students(tiny_dataset):
+def test_augmentations_are_drawn_from_the_seed_of_the_data_not_of_the_student(tiny_dataset):
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     batch = {"image": {"raw": images}, "index": np.arange(8)}
 
