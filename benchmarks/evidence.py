@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import evidence_plan
     import evidence_run
 
     # Orbax's lines would drown the progress
@@ -73,9 +74,9 @@ def _run(options: argparse.Namespace) -> int:
     rows = tuple(options.rows)
     last = None if options.seeds is None else options.first + options.seeds
     chosen = {name: TABLES[name].seeds[options.first : last] for name in options.tables}
-    plans = {name: evidence_run.plan(TABLES[name], chosen[name], rows) for name in options.tables}
+    plans = {name: evidence_plan.plan(TABLES[name], chosen[name], rows) for name in options.tables}
     for name in options.tables:
-        open_jobs = evidence_run.missing(store.read(name, options.results), plans[name])
+        open_jobs = evidence_plan.missing(store.read(name, options.results), plans[name])
         print(f"{name}: {len(open_jobs)} of {len(plans[name])} runs are missing", flush=True)
         if options.dry:
             for job in open_jobs:

@@ -156,6 +156,16 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "CKD (Li et al. 2022)",
+        "From two teachers of different architectures CKD is above CKD from one.",
+        tuple(
+            Versus("ckd_ensemble", f"CKD, two teachers, {volume}", f"CKD, one teacher, {volume}")
+            for volume in (100, 1000)
+        ),
+        "Table III, Celeb-DF, MobileNet, accuracy from EfficientNet, and from Xception and EfficientNet: 1000 images "
+        ".852, .865; 100 images .775, .794",
+    ),
+    Claim(
+        "CKD (Li et al. 2022)",
         "More than 32 negatives bring little.",
         tuple(
             Versus("ckd_negatives", f"CKD K=32, {volume}", f"CKD K=128, {volume}", at_least=True)

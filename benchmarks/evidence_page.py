@@ -8,6 +8,7 @@ from typing import Any
 import evidence_store as store
 from evidence_analysis import Analysis
 from evidence_claims import CLAIMS
+from evidence_plan import current
 from evidence_shares import share_lines
 from evidence_tables import BUDGETS, TABLES
 from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, verdict
@@ -21,7 +22,10 @@ NONE = "–"
 
 def page(results: Path = store.RESULTS) -> str:
     """Returns the page."""
-    analyses = {name: Analysis(table, store.read(name, results)) for name, table in TABLES.items()}
+    analyses = {
+        name: Analysis(table, current(store.read(name, results), table))
+        for name, table in TABLES.items()
+    }
     claims = "\n\n".join("\n".join(claim_lines(claim, analyses)) for claim in CLAIMS)
     tables = "\n\n".join(
         "\n".join(table_lines(name, analysis)) for name, analysis in analyses.items()

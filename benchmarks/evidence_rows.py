@@ -108,6 +108,16 @@ def negatives(*volumes: int) -> tuple[Row, ...]:
     return few_of(rows, volumes)
 
 
+def ensembles(*volumes: int) -> tuple[Row, ...]:
+    """Returns CKD from one teacher and from two of different architectures, on few images."""
+    rows = (
+        ALONE,
+        CKD._replace(name="CKD, one teacher"),
+        CKD._replace(name="CKD, two teachers", more_teachers=("second",)),
+    )
+    return few_of(rows, volumes)
+
+
 def on_networks(rows: tuple[Row, ...], *networks: str) -> tuple[Row, ...]:
     """Returns rows for students of several networks, taught by their like, beside the first row of each."""
     return tuple(

@@ -5,16 +5,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import evidence_store as store
 import jax
 from evidence_logs import extremes, gradients, logged, speed, spikes
+from evidence_plan import Job, missing, student_config, teacher_config
 from evidence_scale import louder_teachers
-from evidence_tables import TEACHER_SEED, TEACHERS
-from evidence_types import Row, Table
+from evidence_types import Table
 from harness import machine
-from ml_collections import ConfigDict
 
 import configs
 from data_pipeline.loader import open_dataset
@@ -26,73 +25,6 @@ from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
 
 BUSY = "another process"
-
-
-class Job(NamedTuple):
-    """One run to be: a row of a table with a seed, and what decides its result."""
-
-    row: Row
-    seed: int
-    wanted: dict[str, Any]
-
-
-def plan(table: Table, seeds: range, rows: tuple[str, ...] = ()) -> list[Job]:
-    """Returns the runs of a table, all rows of a seed before the next seed.
-
-    Raises:
-      UserError: for a setting that the library does not know.
-    """
-    known = [row.name for row in table.rows]
-    for name in rows:
-        if name not in known:
-            raise UserError(f"no row is called {name!r}; known: {', '.join(known)}")
-    trained = [row for row in table.rows if not row.by_quality and (not rows or row.name in rows)]
-    wanted = {row.name: _wanted(table, row) for row in trained}
-    return [Job(row, seed, wanted[row.name]) for seed in seeds for row in trained]
-
-
-def missing(content: store.Content, jobs: list[Job]) -> list[Job]:
-    """Returns the jobs whose result is not there."""
-    return [job for job in jobs if not store.finished(content, job.row, job.wanted, job.seed)]
-
-
-def _wanted(table: Table, row: Row) -> dict[str, Any]:
-    teacher = None
-    if row.teacher:
-        teacher = store.settings_of(dict(configs.flatten(teacher_config(table, row.teacher))))
-        if row.teacher_scale != 1:
-            teacher["feature_scale"] = row.teacher_scale
-    config = student_config(table, row)
-    return {
-        "revision": table.revision,
-        "settings": store.settings_of(dict(configs.flatten(config))),
-        "teacher": teacher,
-    }
-
-
-def student_config(table: Table, row: Row, seed: int = 0, **places: Any) -> ConfigDict:
-    """Returns the configuration of a row; `places` are `data` and `teacher`, folders."""
-    spec = row.config if ":" in row.config else f"{row.config}:{table.network}"
-    settings = {**table.settings, **row.overrides}
-    if places.get("teacher"):
-        settings["teacher.runs"] = (str(places["teacher"]),)
-    return _config(spec, settings, seed, places.get("data", ""))
-
-
-def teacher_config(table: Table, name: str, seed: int = 0, data: str | Path = "") -> ConfigDict:
-    """Returns the configuration of a table's teacher for students of a seed."""
-    teacher = table.teachers[name]
-    settings = {**teacher.settings, "train.gradient_ratio_every": 0}
-    return _config(f"supervised:{teacher.network}", settings, TEACHER_SEED + seed % TEACHERS, data)
-
-
-def _config(spec: str, settings: Mapping[str, Any], seed: int, data: str | Path) -> ConfigDict:
-    config = configs.load(spec)
-    # seeds differ in everything that is drawn: weights, order of the images, which few images
-    own = {"seed.student": seed, "seed.data": seed, "data.subset_seed": seed}
-    for key, value in {**settings, **own, "data.path": str(data)}.items():
-        configs.override(config, key, value)
-    return config
 
 
 def run_table(
@@ -147,12 +79,12 @@ def run_job(
     dataset: Mapping[str, Any],
     results: Path,
 ) -> None:
-    """Trains one run, and before it the teacher that it needs; writes the result."""
+    """Trains one run, and before it the teachers that it needs; writes the result."""
     mark = dataset["checksum"][:8]
-    teacher, taught = None, None
-    if job.row.teacher:
-        teacher, taught = trained_teacher(table, job, data, workdir, mark)
-    config = student_config(table, job.row, job.seed, data=data, teacher=teacher)
+    names = (job.row.teacher, *job.row.more_teachers) if job.row.teacher else ()
+    taught = [trained_teacher(table, name, job.seed, data, workdir, mark) for name in names]
+    teachers = tuple(folder for folder, _ in taught)
+    config = student_config(table, job.row, job.seed, data=data, teachers=teachers)
     decisive = store.settings_of(dict(configs.flatten(config)))
     folder = workdir / name / f"{job.row.name}-{job.seed}-{_short([decisive, job.wanted, mark])}"
     folder = folder.with_name(folder.name.replace(" ", "_").replace(",", ""))
@@ -171,8 +103,8 @@ def run_job(
     run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
     run |= {"images_per_second": speed(folder), "gradients": gradients(folder)}
     run |= {"logged": logged(folder), "extremes": extremes(folder), "spikes": spikes(folder)}
-    if taught is not None:
-        run["teacher"] = taught
+    for key, (_, facts) in zip(("teacher", *map("and {}".format, names[1:])), taught, strict=False):
+        run[key] = facts
     with store.updating(name, results) as content:
         if problem:
             run["problem"] = problem
@@ -185,15 +117,15 @@ def run_job(
 
 
 def trained_teacher(
-    table: Table, job: Job, data: Path, workdir: Path, mark: str
+    table: Table, name: str, seed: int, data: Path, workdir: Path, mark: str
 ) -> tuple[Path, dict[str, Any]]:
-    """Returns the folder of a job's teacher, trained if it is not yet, and its test AUC by quality.
+    """Returns the folder of a student's teacher, trained if it is not yet, and its test AUC by quality.
 
     Tables share their teachers; who comes while another process trains one waits for it.
     """
-    config = teacher_config(table, job.row.teacher, job.seed, data)
+    config = teacher_config(table, name, seed, data)
     decisive = [store.settings_of(dict(configs.flatten(config))), mark]
-    network = table.teachers[job.row.teacher].network
+    network = table.teachers[name].network
     folder = workdir / "teachers" / f"{network}-{config.seed.student}-{_short(decisive)}"
     while not (folder / "finished.json").exists():
         try:

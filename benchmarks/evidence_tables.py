@@ -18,6 +18,7 @@ from evidence_rows import (
     branches,
     ckd_readings,
     combined,
+    ensembles,
     few,
     loss,
     negatives,
@@ -239,6 +240,18 @@ TABLES: dict[str, Table] = {
         negatives(100, 1000),
         "CKD Fig. 4",
         settings={**SCHEDULE, "train.validation_interval": 100},
+        baseline="alone, 100",
+    ),
+    "ckd_ensemble": scratch(
+        "CKD from two teachers",
+        ensembles(100, 1000),
+        "CKD Table III",
+        network="mobilenet_v2",
+        settings={**SCHEDULE, "train.validation_interval": 100},
+        teachers={
+            "teacher": Teacher("efficientnet_lite0", {**SCHEDULE, **RAW}),
+            "second": SCRATCH_TEACHERS["teacher"],
+        },
         baseline="alone, 100",
     ),
     "add_networks": scratch(

@@ -19,6 +19,7 @@ class Row(NamedTuple):
       teacher: the name of the table's teacher that it learns from; empty: none.
       baseline: the row it is compared with; empty: the table's.
       teacher_scale: factor on all features of the teacher, not on its logits: maps of another scale.
+      more_teachers: names of teachers that it learns from as well.
       by_quality: trains nothing: `{quality: row}`, whose networks take a quality each.
     """
 
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     teacher: str = ""
     baseline: str = ""
     teacher_scale: float = 1.0
+    more_teachers: tuple[str, ...] = ()
     by_quality: Mapping[str, str] = MappingProxyType({})
 
 

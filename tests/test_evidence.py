@@ -30,7 +30,9 @@ def code(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     parts = (
         "store",
+        "rows",
         "tables",
+        "plan",
         "run",
         "analysis",
         "verdicts",
@@ -335,12 +337,26 @@ def test_page_is_the_same_bytes_again(code, monkeypatch, work, tmp_path):
     assert "The paper: Table 1.\n\nBecause." in first.decode()
 
 
+def test_page_leaves_out_what_was_trained_with_other_settings(code, monkeypatch, work):
+    work.run("--seeds=1")
+    replace_row(code, monkeypatch, work, "KD", overrides={"method.temperature": 2.0})
+    content = code.store.read("small", work.results)
+    table = code.tables.TABLES["small"]
+    assert list(code.plan.current(content, table)["rows"]) == ["alone", "CKD", "ADD"]
+    assert list(content["rows"]) == ["alone", "KD", "CKD", "ADD"]
+    monkeypatch.setattr(code.page, "TABLES", {"small": table})
+    monkeypatch.setattr(code.page, "CLAIMS", ())
+    text = code.page.page(work.results)
+    assert "| KD | 0 | – |" in text
+    assert "| CKD | 1 | 0." in text
+
+
 def test_every_table_can_be_configured_and_every_claim_names_rows(code):
     tables = code.tables.TABLES
     for name, table in tables.items():
         names = [row.name for row in table.rows]
         assert len(set(names)) == len(names), name
-        assert code.run.plan(table, range(1)), name
+        assert code.plan.plan(table, range(1)), name
         for row in table.rows:
             assert (row.baseline or table.baseline) in names
             assert set(row.by_quality.values()) <= set(names)
@@ -354,7 +370,7 @@ def test_every_table_can_be_configured_and_every_claim_names_rows(code):
 def test_teachers_have_other_seeds_than_their_students(code):
     table = code.tables.TABLES["c40_synth_scratch"]
     for seed in table.seeds:
-        teacher = code.run.teacher_config(table, "teacher", seed)
+        teacher = code.plan.teacher_config(table, "teacher", seed)
         assert teacher.seed.student >= code.tables.TEACHER_SEED > seed
         assert teacher.student.qualities == ("raw",)
 
@@ -372,7 +388,11 @@ def test_two_steps_of_students_and_their_teacher(code, monkeypatch, tiny_dataset
         "train.gradient_ratio_every": 1,
     }  # fmt: skip
     teachers = {"teacher": t.Teacher("resnet_tiny", {**short, **t.RAW})}
-    table = t.Table("Tiny", "tiny", "resnet_tiny", short, teachers, (t.ALONE, t.KD))
+    teachers["second"] = teachers["teacher"]._replace(
+        settings={**short, **t.RAW, "optimizer.learning_rate": 1e-3}
+    )
+    rows = (t.ALONE, t.KD, code.rows.CKD._replace(name="CKD of two", more_teachers=("second",)))
+    table = t.Table("Tiny", "tiny", "resnet_tiny", short, teachers, rows)
     monkeypatch.setitem(t.TABLES, "tiny", table)
     words = ["run", "tiny", "--data", f"tiny={tiny_dataset}", "--workdir", str(tmp_path / "work")]
     words += ["--seeds=1", "--results", str(tmp_path / "results")]
@@ -382,6 +402,11 @@ def test_two_steps_of_students_and_their_teacher(code, monkeypatch, tiny_dataset
     assert run["teacher"]["seed"] == 100
     assert len(run["scores"]["c40"]) == len(content["labels"]) == 20
     assert run["gradients"]["kd"][0] > 0
+    ensemble = content["rows"]["CKD of two"]
+    assert ensemble["teacher"]["and second"]["optimizer.learning_rate"] == 1e-3
+    assert ensemble["runs"]["0"]["and second"]["network"] == "resnet_tiny"
+    config = next((tmp_path / "work" / "tiny").glob("CKD_of_two-*/config.json"))
+    assert len(set(json.loads(config.read_text())["teacher"]["runs"])) == 2
     assert not list((tmp_path / "work" / "tiny").glob("*/checkpoints"))
     assert "Tiny" in sys.modules["evidence_page"].page(tmp_path / "results")
 
