@@ -49,6 +49,10 @@ def run_table(
         if not missing(store.read(name, results), [job]):
             continue
         print(f"{name}: {job.row.name}, seed {job.seed}", flush=True)
+        found = store.share_run(name, job.row, job.wanted, job.seed, table.quality, results)
+        if found:
+            print(f"  is in {found}, with the same settings", flush=True)
+            continue
         try:
             run_job(name, table, job, data, workdir, dataset, results)
         except UserError as error:

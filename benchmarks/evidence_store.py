@@ -113,6 +113,41 @@ def same_row(entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     )
 
 
+def share_run(
+    name: str, row: Row, wanted: Mapping[str, Any], seed: int, quality: str, results: Path = RESULTS
+) -> str:
+    """Copies the same run from another table that has it, and returns that table's name; empty: none has it.
+
+    The same is: equal settings, teachers, seed and data; its scores must be of the `quality` that the table judges.
+    """
+    own = read(name, results)
+    kept = judged_qualities(quality)
+    for path in sorted(results.glob("*.json")):
+        other = read(path.stem, results)
+        if path.stem == name or not _same_data(own, other):
+            continue
+        for entry in other["rows"].values():
+            run = entry["runs"].get(str(seed), {})
+            if same_row(entry, wanted) and set(kept) <= set(run.get("scores", ())):
+                with updating(name, results) as content:
+                    rows = content.pop("rows")
+                    content |= {key: other[key] for key in ("labels", "videos")}
+                    content["rows"] = rows
+                    scores = {each: run["scores"][each] for each in kept}
+                    add_run(content, row, wanted, seed, {**run, "scores": scores})
+                return path.stem
+    return ""
+
+
+def _same_data(one: Content, other: Content) -> bool:
+    """Returns whether two tables are of the same test images, as far as they are known."""
+    return (
+        "labels" in other
+        and one.get("dataset", {}).get("checksum") == other["dataset"]["checksum"]
+        and all(one.get(key, other[key]) == other[key] for key in ("labels", "videos"))
+    )
+
+
 def add_run(
     content: Content, row: Row, wanted: Mapping[str, Any], seed: int, run: Mapping[str, Any]
 ) -> None:

@@ -221,6 +221,32 @@ def test_results_on_other_data_are_dropped(code, work, monkeypatch):
     assert (list(content["rows"]), content["dataset"]["checksum"]) == (["alone"], "c" * 64)
 
 
+def test_same_run_of_another_table_is_taken_over(code, monkeypatch, work, tmp_path, capsys):
+    work.run("--seeds=2")
+    table = work.table._replace(
+        rows=(*work.table.rows[:2], work.table.rows[0]._replace(name="again")), quality="raw"
+    )
+    monkeypatch.setitem(code.tables.TABLES, "other", table)
+    words = ["run", "other", "--data", "data=d", "--workdir", str(tmp_path / "work")]
+    words += ["--results", str(work.results)]
+    changed = table.rows[1]._replace(overrides={"method.temperature": 2.0})
+    monkeypatch.setitem(
+        code.tables.TABLES, "other", table._replace(rows=(table.rows[0], changed, table.rows[2]))
+    )
+    assert code.command.main([*words, "--seeds=2"]) == 0
+    assert work.trained[8:] == [("kd", 0), ("kd", 1)]
+    assert capsys.readouterr().out.count("is in small, with the same settings") == 4
+    small, other = (code.store.read(name, work.results) for name in ("small", "other"))
+    mine, theirs = other["rows"]["again"]["runs"]["1"], small["rows"]["alone"]["runs"]["1"]
+    assert mine["metrics"] == theirs["metrics"]
+    assert mine["scores"] == {"raw": theirs["scores"]["raw"]}
+    assert other["labels"] == small["labels"]
+    # a table that judges all qualities cannot take over what kept the scores of one
+    for quality, found in (("average", ""), ("raw", "other")):
+        arguments = ("small", changed, other["rows"]["KD"], 0, quality, work.results)
+        assert code.store.share_run(*arguments) == found
+
+
 def test_writers_of_one_table_lose_nothing(code, tmp_path):
     row = code.tables.ALONE
     wanted = {"revision": 1, "settings": {}, "teacher": None}
