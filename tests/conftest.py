@@ -87,7 +87,7 @@ def write_dataset(folder: Path, example: Callable[[int], dict]) -> Path:
     return Path(builder.data_dir)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _few_programs() -> Iterator[None]:
     """Lets go of compiled programs once they are many: XLA's CPU compiler has crashed in one long process."""
     yield
