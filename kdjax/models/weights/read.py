@@ -55,7 +55,7 @@ def read_tensors(path: str | Path) -> Tensors:
 
     Raises:
       UserError: in one line, naming the file and the way out, when it is missing, damaged, of no known format, far
-        larger than the weights of a network, holds more than tensors, or numbers that are not finite.
+        larger than the weights of a network, holds other objects as tensors, or numbers that are not finite.
     """
     path = Path(path)
     name = str(path) if str(path).isprintable() else ascii(str(path))

@@ -2,7 +2,8 @@
 
 A pickle is a program. This one is walked instruction by instruction; the few that `torch.save` writes for dicts,
 lists, numbers, strings and tensors are carried out on plain Python values, and a tensor becomes a description of where
-its numbers lie. Nothing is imported and nothing of the file is called: a name outside the list ends the reading.
+its numbers lie. Nothing is imported and nothing of the file is called: an object of any class outside the closed list,
+as training loops leave them beside their tensors, becomes a placeholder that holds the class's name and nothing else.
 """
 
 import io
@@ -11,66 +12,33 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 from kdjax.models.weights.guard import MAX_TENSORS, UnusableFileError, shown
+from kdjax.models.weights.tensor_names import (
+    CALLS,
+    STORAGES,
+    WAY_OUT,
+    Name,
+    Placeholder,
+    Storage,
+    Tensor,
+    expect,
+)
 
 MAX_INSTRUCTIONS = 5_000_000
 MAX_DEPTH = 1_000
 
-WAY_OUT = (
-    "save the weights alone in PyTorch, torch.save(model.state_dict(), file), or as safetensors"
-)
+HASHED = (str, int, float, bool, type(None), bytes, Name, Placeholder)
+"""Types of the keys of dicts that are kept."""
+
+
 DAMAGED = "holds a damaged pickle; fetch it again"
-
-# what a storage holds, little-endian; NumPy has no bfloat16
-STORAGES = {
-    "torch.FloatStorage": "<f4",
-    "torch.DoubleStorage": "<f8",
-    "torch.HalfStorage": "<f2",
-    "torch.BFloat16Storage": "bfloat16",
-    "torch.LongStorage": "<i8",
-    "torch.IntStorage": "<i4",
-    "torch.ShortStorage": "<i2",
-    "torch.CharStorage": "i1",
-    "torch.ByteStorage": "u1",
-    "torch.BoolStorage": "?",
-    "torch.storage.UntypedStorage": "u1",
-}
-
-
-class Storage(NamedTuple):
-    """A run of numbers, which lies elsewhere: in an archive in a file of its own.
-
-    Attributes:
-      key: what it is called there.
-      dtype: what it holds, a value of `STORAGES`.
-      size: how many.
-    """
-
-    key: str
-    dtype: str
-    size: int
-
-
-class Tensor(NamedTuple):
-    """A view of a storage: element `i, j, ...` is number `offset + i * strides[0] + j * strides[1] + ...`."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class Name(NamedTuple):
-    """A name of the closed list, as it stands in the pickle before it is called."""
-
-    name: str
 
 
 class Loaded(NamedTuple):
     """What a pickle describes.
 
     Attributes:
-      value: dicts, lists, tuples, numbers, strings, None, `Storage` and `Tensor`. Dicts may hold themselves, so
-        whoever walks it keeps count.
+      value: dicts, lists, tuples, numbers, strings, bytes, None, `Storage`, `Tensor`, and `Placeholder` and `Name`
+        for all else. Dicts may hold themselves, so whoever walks it keeps count.
       storages: all that it names, also outside the value, each as often as it does.
     """
 
@@ -87,7 +55,7 @@ def load_next(stream: BinaryIO) -> Loaded:
     """Returns what the pickle that begins here describes; the stream is left behind it.
 
     Raises:
-      UnusableFileError: naming what the pickle would call or do beyond describing tensors.
+      UnusableFileError: when it is damaged, too long, or does what no `torch.save` writes.
     """
     machine = _Machine()
     try:
@@ -99,7 +67,7 @@ def load_next(stream: BinaryIO) -> Loaded:
             step = STEPS.get(instruction.name)
             if step is None:
                 raise UnusableFileError(
-                    f"holds more than tensors (pickle instruction {instruction.name}); {WAY_OUT}"
+                    f"holds what torch.save does not write (pickle instruction {instruction.name}); {WAY_OUT}"
                 )
             step(machine, argument)
     except (ValueError, OverflowError, IndexError, KeyError) as error:
@@ -137,30 +105,34 @@ class _Machine:
         self.stack[-length:] = [tuple(self.stack[-length:])]
 
     def extend(self, items: list[Any]) -> None:
-        _expect(type(self.stack[-1]) is list)
-        self.stack[-1].extend(items)
+        expect(type(self.stack[-1]) in (list, Placeholder))
+        if type(self.stack[-1]) is list:
+            self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        # other keys (nested tuples, say) can exhaust the interpreter when they are hashed
-        _expect(type(target) is dict and len(items) % 2 == 0)
-        _expect(all(type(key) in (str, int) for key in items[::2]))
-        target.update(zip(items[::2], items[1::2], strict=True))
+        expect(type(target) in (dict, Placeholder) and len(items) % 2 == 0)
+        if type(target) is Placeholder:
+            return
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # nested tuples can exhaust the interpreter when they are hashed
+            expect(type(key) in (*HASHED, tuple))
+            target[Placeholder("tuple") if type(key) is tuple else key] = value
 
     def find(self, module: Any, name: Any) -> None:
-        _expect(type(module) is str and type(name) is str)
-        full = f"{module}.{name}"
-        if full not in STORAGES and full not in CALLS:
-            raise UnusableFileError(
-                f"holds more than tensors, it would call {shown(full)}; {WAY_OUT}"
-            )
-        self.push(Name(full))
+        expect(type(module) is str and type(name) is str)
+        self.push(Name(f"{module}.{name}"))
 
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        _expect(type(function) is Name and function.name in CALLS and type(arguments) is tuple)
+        expect(type(function) in (Name, Placeholder) and type(arguments) is tuple)
+        if function.name not in CALLS:
+            expect(function.name not in STORAGES)
+            self.push(Placeholder(function.name))
+            return
+        expect(type(function) is Name)
         make, fewest, most = CALLS[function.name]
-        _expect(fewest <= len(arguments) <= most)
+        expect(fewest <= len(arguments) <= most)
         value = make(*arguments)
         self.tensors += isinstance(value, Tensor)
         # checkpoints hold the optimizer's tensors too
@@ -168,65 +140,35 @@ class _Machine:
             raise UnusableFileError(f"holds more than {4 * MAX_TENSORS:,} tensors")
         self.push(value)
 
+    def instance(self) -> None:
+        arguments, made = self.stack.pop(), self.stack.pop()
+        expect(type(made) is Name and type(arguments) is tuple)
+        self.push(Placeholder(made.name))
+
     def storage(self) -> None:
         match self.stack.pop():
             case ("storage", Name(kind), str(key), str(), int(size), *view) if kind in STORAGES:
                 # PyTorch before 1.6 says a sixth thing: which other storage this one is a part of, always None
                 # since 0.4
-                _expect(size >= 0 and len(view) <= 1)
+                expect(size >= 0 and len(view) <= 1)
                 if view not in ([], [None]):
                     raise UnusableFileError(f"has a part of a storage as a storage; {WAY_OUT}")
                 self.storages.append(Storage(key, STORAGES[kind], size))
                 self.push(self.storages[-1])
+            case ("storage", Name(kind), *_) if kind not in STORAGES:
+                raise UnusableFileError(
+                    f"holds numbers of a kind that is not read, {shown(kind)}; {WAY_OUT}"
+                )
+            case ("module", Name(kind), *_):
+                raise UnusableFileError(f"holds a whole module, {shown(kind)}; {WAY_OUT}")
             case _:
                 raise ValueError
 
     def build(self) -> None:
-        # the only state that a state dict carries is its list of module versions
+        # the only state that a state dict carries is its list of module versions; a placeholder's is dropped
         self.stack.pop()
-        _expect(type(self.stack[-1]) is dict)
+        expect(type(self.stack[-1]) in (dict, Placeholder))
 
-
-def _expect(right: bool) -> None:
-    if not right:
-        raise ValueError
-
-
-def _counts(values: Any) -> tuple[int, ...]:
-    _expect(type(values) is tuple and all(type(value) is int and value >= 0 for value in values))
-    return values
-
-
-def _tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, marks: Any = None
-) -> Tensor:
-    del grad, hooks
-    if marks:
-        # a conjugate or negative view has other values than its storage
-        raise UnusableFileError(f"marks a tensor in a way that is not read; {WAY_OUT}")
-    _expect(isinstance(storage, Storage) and len(_counts(shape)) == len(_counts(strides)))
-    _counts((offset,))
-    return Tensor(storage, offset, shape, strides)
-
-
-def _old_tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
-    return _tensor(storage, offset, shape, strides, None, None)
-
-
-def _parameter(tensor: Any, *_: Any) -> Tensor:
-    _expect(isinstance(tensor, Tensor))
-    return tensor
-
-
-# with the fewest and the most arguments
-CALLS: dict[str, tuple[Callable[..., Any], int, int]] = {
-    "torch._utils._rebuild_tensor_v2": (_tensor, 6, 7),
-    # of PyTorch before 0.4
-    "torch._utils._rebuild_tensor": (_old_tensor, 4, 4),
-    "torch._utils._rebuild_parameter": (_parameter, 3, 3),
-    "torch.Size": (_counts, 1, 1),
-    "collections.OrderedDict": (dict, 0, 0),
-}
 
 _Step = Callable[[_Machine, Any], None]
 
@@ -248,19 +190,33 @@ def _set_item(machine: _Machine, _: Any) -> None:
     machine.update([key, value])
 
 
+def _instance_by_keywords(machine: _Machine, _: Any) -> None:
+    expect(type(machine.stack.pop()) is dict)
+    machine.instance()
+
+
+def _frozen_set(machine: _Machine, _: Any) -> None:
+    machine.since_mark()
+    machine.push(Placeholder("builtins.frozenset"))
+
+
 def _find_on_stack(machine: _Machine, _: Any) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     machine.find(module, name)
 
 
 STEPS: dict[str, _Step] = {
-    "PROTO": lambda machine, version: _expect(2 <= version <= 5),
+    "PROTO": lambda machine, version: expect(2 <= version <= 5),
     "FRAME": lambda machine, size: None,
     "NONE": _constant(None),
     "NEWTRUE": _constant(True),
     "NEWFALSE": _constant(False),
     **dict.fromkeys(
-        ["BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"],
+        [
+            *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+            *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+            *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+        ],
         _Machine.push,
     ),
     "EMPTY_TUPLE": _constant(()),
@@ -272,6 +228,10 @@ STEPS: dict[str, _Step] = {
     "APPEND": _append,
     "APPENDS": lambda machine, _: machine.extend(machine.since_mark()),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "BYTEARRAY8": _constant(Placeholder("builtins.bytearray")),
+    "EMPTY_SET": _constant(Placeholder("builtins.set")),
+    "ADDITEMS": lambda machine, _: machine.extend(machine.since_mark()),
+    "FROZENSET": _frozen_set,
     "SETITEM": _set_item,
     "SETITEMS": lambda machine, _: machine.update(machine.since_mark()),
     "MARK": lambda machine, _: machine.mark(),
@@ -283,6 +243,8 @@ STEPS: dict[str, _Step] = {
     "GLOBAL": lambda machine, pair: machine.find(*pair.split(" ", 1)),
     "STACK_GLOBAL": _find_on_stack,
     "REDUCE": lambda machine, _: machine.call(),
+    "NEWOBJ": lambda machine, _: machine.instance(),
+    "NEWOBJ_EX": _instance_by_keywords,
     "BINPERSID": lambda machine, _: machine.storage(),
     "BUILD": lambda machine, _: machine.build(),
 }

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from kdjax.models.weights.guard import UnusableFileError, shown
-from kdjax.models.weights.tensor_pickle import Storage, load_next
+from kdjax.models.weights.tensor_names import Storage
+from kdjax.models.weights.tensor_pickle import load_next
 from kdjax.models.weights.torch_state import arrays_of, numpy_dtype, tensors_of
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -34,7 +35,7 @@ def read_torch_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
       file: an opened `.pth` or `.pt` file.
 
     Raises:
-      UnusableFileError: when it is damaged, holds no state dict, or holds more than tensors.
+      UnusableFileError: when it is damaged, holds no state dict, or one with other objects.
     """
     file.seek(0)
     pickles = io.BytesIO(file.read(MAX_PICKLES))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdjax.models.weights.guard import Budget, UnusableFileError, from_bfloat16, plain, shown
-from kdjax.models.weights.tensor_pickle import WAY_OUT, Storage, Tensor
+from kdjax.models.weights.tensor_names import WAY_OUT, Name, Placeholder, Storage, Tensor
 
 # what checkpoints call the dict of tensors, the likeliest first; averaged weights before the last ones
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params_ema", "params")
@@ -16,10 +16,10 @@ MAX_WRAPPERS = 4
 def tensors_of(value: Any) -> dict[str, Tensor]:
     """Returns the tensors of the first dict on the way through the wrappers that leads to no further one.
 
-    What lies beside it is dropped, and so is what is no tensor in it.
+    What lies beside it is dropped, and so are numbers, texts and containers in it.
 
     Raises:
-      UnusableFileError: when there is no such dict.
+      UnusableFileError: when there is no such dict, or it has an object of a class that is not read.
     """
     for _ in range(MAX_WRAPPERS):
         if not isinstance(value, dict):
@@ -29,8 +29,9 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
             break
         value = wrapped
     if not isinstance(value, dict):
+        kind = value.name if isinstance(value, Placeholder | Name) else type(value).__name__
         raise UnusableFileError(
-            f"holds no state dict but an object of type {type(value).__name__}; {WAY_OUT}"
+            f"holds no state dict but an object of type {shown(kind)}; {WAY_OUT}"
         )
     tensors = {
         name: entry
@@ -38,12 +39,25 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
         if isinstance(name, str) and isinstance(entry, Tensor)
     }
     if not tensors:
-        held = ", ".join(shown(name) for name in list(value)[:8])
+        held = ", ".join(map(_named, list(value.items())[:8]))
         raise UnusableFileError(
             f"holds no tensors by name, neither at its top nor under {', '.join(WRAPPERS)} "
             f"(it has {held or 'nothing'}); {WAY_OUT}"
         )
+    for name, entry in value.items():
+        if isinstance(entry, Placeholder | Name):
+            raise UnusableFileError(
+                f"has an object of {shown(entry.name)} among its tensors, as {shown(name)}, that is not read; {WAY_OUT}"
+            )
     return tensors
+
+
+def _named(entry: tuple[Any, Any]) -> str:
+    """Returns the key of a dict's entry, with the class of what is not read."""
+    key, value = entry
+    shown_key = shown(key.name if isinstance(key, Placeholder | Name) else key)
+    unread = isinstance(value, Placeholder)
+    return f"{shown_key}, an object of {shown(value.name)}" if unread else shown_key
 
 
 def arrays_of(

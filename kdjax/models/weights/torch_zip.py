@@ -11,7 +11,8 @@ import numpy as np
 
 from kdjax.models.weights.archive import read_member
 from kdjax.models.weights.guard import Budget, UnusableFileError, shown
-from kdjax.models.weights.tensor_pickle import Storage, load
+from kdjax.models.weights.tensor_names import Storage
+from kdjax.models.weights.tensor_pickle import load
 from kdjax.models.weights.torch_state import arrays_of, tensors_of
 
 MAX_PICKLE = 64 << 20
@@ -33,7 +34,7 @@ def read_torch_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
       archive: an opened `.pth` or `.pt` file.
 
     Raises:
-      UnusableFileError: when it is damaged, holds no state dict, or holds more than tensors.
+      UnusableFileError: when it is damaged, holds no state dict, or one with other objects.
     """
     root = _root(archive)
     tensors = tensors_of(load(read_member(archive, f"{root}{PICKLE}", MAX_PICKLE)))

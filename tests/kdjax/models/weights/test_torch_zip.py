@@ -1,7 +1,15 @@
+import argparse
+import collections
+import datetime
+import enum
 import io
 import pickle
 import struct
+import sys
 import zipfile
+from pathlib import PurePosixPath
+from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -116,13 +124,127 @@ def test_parameters_and_pickles_of_protocol_4_are_read(tmp_path):
     np.testing.assert_array_equal(arrays["w"], NUMBERS.reshape(3, 4))
 
 
+class Kind(enum.Enum):
+    BEST = "best"
+
+
+class ByKeywords:
+    def __new__(cls, *, x):
+        return super().__new__(cls)
+
+    def __getnewargs_ex__(self):
+        return (), {"x": 1}
+
+
+LEFT = {
+    "best_acc": np.float64(0.93),
+    "losses": [np.float32(0.5), np.int64(3)],
+    "args": argparse.Namespace(lr=0.1, layers=[1, 2], nested=argparse.Namespace(x=None)),
+    "when": datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC),
+    "where": PurePosixPath("runs/a"),
+    "seen": {1, 2},
+    "fixed": frozenset("ab"),
+    "counts": collections.Counter("aab"),
+    "kind": Kind.BEST,
+    "state": np.random.RandomState(0).get_state(),
+    "text": b"\x00\xff",
+    "value": 1 + 2j,
+    "keywords": ByKeywords(x=1),
+    "large": 3**700,
+    ("raw", 40): 0.5,
+    Kind.BEST: 1,
+    None: 2.0,
+}
+"""What training loops leave beside the tensors."""
+
+
+class Saved(NamedTuple):
+    """A tensor that is pickled as `torch.save` does it."""
+
+    name: str
+
+    def __reduce__(self):
+        storage = SimpleNamespace(saved=("storage", _float_storage(), "0", "cpu", NUMBERS.size))
+        rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
+        return rebuild, (storage, 0, (3, 4), (4, 1), False, collections.OrderedDict())
+
+
+def _float_storage():
+    return sys.modules["torch"].FloatStorage
+
+
+class TorchPickler(pickle.Pickler):
+    """Storages by persistent ids; all else as Python does it."""
+
+    def persistent_id(self, value):
+        return getattr(value, "saved", None) if isinstance(value, SimpleNamespace) else None
+
+
+@pytest.fixture
+def torch_names(monkeypatch):
+    """Modules of PyTorch's names, so that Python's pickler can refer to them."""
+    torch, utils = ModuleType("torch"), ModuleType("torch._utils")
+    exec("def _rebuild_tensor_v2(): pass", utils.__dict__)
+    exec("class FloatStorage: pass", torch.__dict__)
+    torch.FloatStorage.__module__ = "torch"
+    utils._rebuild_tensor_v2.__module__ = "torch._utils"
+    torch._utils = utils
+    for module in (torch, utils):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_what_training_loops_leave_beside_the_tensors_is_passed_over(
+    tmp_path, torch_names, protocol
+):
+    def saved(content):
+        stream = io.BytesIO()
+        TorchPickler(stream, protocol).dump(content)
+        # `write` adds what stands before and behind
+        return stream.getvalue()[2:-1]
+
+    weights = collections.OrderedDict({"fc.weight": Saved("fc.weight"), "count": 7})
+    path = write(tmp_path / "a.pth", saved({**LEFT, "model": weights}), DATA)
+    arrays = read_tensors(path).arrays
+    assert list(arrays) == ["fc.weight"]
+    np.testing.assert_array_equal(arrays["fc.weight"], NUMBERS.reshape(3, 4))
+    for name, value in LEFT.items():
+        if isinstance(value, np.generic | argparse.Namespace | set | Kind):
+            weights[f"layer.{name}"] = value
+            inside = write(tmp_path / "b.pth", saved({"model": weights}), DATA)
+            with pytest.raises(UserError, match=f"among its tensors, as 'layer.{name}'"):
+                read_tensors(inside)
+            del weights[f"layer.{name}"]
+
+
 LARGE = 2**31
 HOSTILE = {
-    "a call": (b"cos\nsystem\n" + encoded("id") + b"\x85R", "it would call 'os.system'"),
-    "a call by stack": (b"\x8c\x02os\x8c\x06system\x93)R", "it would call 'os.system'"),
-    "a name with a line": (b"cos\nx\x1b[31m\n)R", r"it would call 'os.x\x1b[31m'"),
+    "a call": (
+        b"cos\nsystem\n" + encoded("id") + b"\x85R",
+        "no state dict but an object of type 'os.system'",
+    ),
+    "a call by stack": (b"\x8c\x02os\x8c\x06system\x93)R", "an object of type 'os.system'"),
+    "a call of what was called": (b"cos\nsystem\n)R)R", "an object of type 'os.system'"),
+    "a call for a tensor": (
+        state_dict(w=WEIGHT, x=b"cos\nsystem\n" + encoded("id") + b"\x85R"),
+        "has an object of 'os.system' among its tensors, as 'x'",
+    ),
+    "a function for a tensor": (
+        state_dict(w=WEIGHT, x=b"cos\nsystem\n"),
+        "has an object of 'os.system' among its tensors, as 'x'",
+    ),
+    "a call for the state dict": (
+        checkpoint(("state_dict", b"cos\nsystem\n)R"), ("epoch", encoded(3))),
+        "(it has 'state_dict', an object of 'os.system', 'epoch')",
+    ),
+    "a name with a line": (b"cos\nx\x1b[31m\n)R", r"an object of type 'os.x\x1b[31m'"),
     "a long name": (b"cos\n" + b"x" * 9999 + b"\n)R", "xxx...'"),
-    "an object": (ORDERED + b")\x81", "instruction NEWOBJ"),
+    "an object": (ORDERED + b")\x81", "an object of type 'collections.OrderedDict'"),
+    "an object of a number": (encoded(3) + b")\x81", "damaged pickle"),
+    "a tensor of what was called": (
+        state_dict(w=WEIGHT).replace(b"torch._utils\n_rebuild_tensor_v2", b"a\nb"),
+        "(it has 'w', an object of 'a.b')",
+    ),
     "an instance": (b"(ios\nsystem\n", "instruction INST"),
     "an extension": (b"\x82\x01", "instruction EXT1"),
     "a call of a storage": (b"ctorch\nFloatStorage\n)R", "damaged pickle"),
@@ -135,14 +257,14 @@ HOSTILE = {
     "an unknown instruction": (b"\xff", "damaged pickle"),
     "marks without end": (b"(" * 2000, "nested too deeply"),
     "a key that cannot be hashed": (b"}]Ns", "damaged pickle"),
-    "a key of tuples": (b"})" + b"\x85" * 100_000 + b"Ns", "damaged pickle"),
+    "a key of tuples": (b"})" + b"\x85" * 100_000 + b"Ns", "(it has 'tuple')"),
     "a dict in itself": (b"}q\x00X\x05\x00\x00\x00modelh\x00s", "no tensors by name"),
-    "a list": (b"]" + WEIGHT + b"a", "no state dict but an object of type list"),
+    "a list": (b"]" + WEIGHT + b"a", "no state dict but an object of type 'list'"),
     "a negative view": (
         state_dict(a=WEIGHT.removesuffix(b"tR") + b"}" + encoded("neg") + b"\x88stR"),
         "marks a tensor in a way that is not read",
     ),
-    "a tensor": (WEIGHT, "no state dict but an object of type Tensor"),
+    "a tensor": (WEIGHT, "no state dict but an object of type 'Tensor'"),
     "no tensor": (b"}", "it has nothing"),
     "an unknown storage": (state_dict(w=tensor("0", "X", 1, (1,), (1,))), "'torch.X'"),
     "a missing storage": (
