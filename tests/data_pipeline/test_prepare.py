@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -136,6 +137,28 @@ def test_two_processes_give_the_same_bytes_wherever_they_are(source, tmp_path):
         found.append(contents(out))
     assert found[0] == found[1]
     assert str(tmp_path).encode() not in b"".join(found[0].values())
+
+
+@pytest.mark.parametrize("ends", ["whole", "interrupted"])
+def test_nothing_is_left_outside_the_output(source, tmp_path, monkeypatch, ends):
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "current").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "current")
+    before = set(tmp_path.rglob("*"))
+    if ends == "whole":
+        run(source, tmp_path / "out")
+    else:
+        monkeypatch.setattr(video, "compress_clip", lambda frames, crf: interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run(source, tmp_path / "out")
+    made = set(tmp_path.rglob("*")) - before
+    where = {"whole": {"out"}, "interrupted": {"out.partial"}}[ends]
+    assert {path.relative_to(tmp_path).parts[0] for path in made} == where
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 def test_what_is_there_is_kept(source, tmp_path, processed, capsys):

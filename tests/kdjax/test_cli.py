@@ -1,6 +1,7 @@
 """The command: help everywhere, one line for each mistake, the whole path on the tiny data set."""
 
 import json
+import tempfile
 
 import pytest
 
@@ -103,6 +104,8 @@ def test_installation_is_described(capsys):
 @pytest.mark.slow
 def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     common = [
         f"--config.data.path={tiny_dataset}",
         "--config.data.batch_size=8",
@@ -147,6 +150,9 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     assert cli.main(["report", "many", "teacher"]) == 2
     assert cli.main(["info", "teacher"]) == 0
     assert cli.main(["info", str(tiny_dataset)]) == 0
+    made = {"many", "report.html", "rows.py", "seeds.py", "sweep", "teacher", "temporary"}
+    assert {path.name for path in tmp_path.iterdir()} == made
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize(
