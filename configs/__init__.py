@@ -3,7 +3,6 @@
 A configuration is named `METHOD[:NETWORK]` and changed by `--config.a.b=value`; keys are closed.
 """
 
-import ast
 import importlib
 import importlib.util
 import json
@@ -13,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.values import convert, is_none
 from kdjax.checks import UserError, nearest
 
 NAMES = ("supervised", "kd", "ckd", "add", "tokd", "qad", "baselines", "combine")
@@ -90,37 +90,16 @@ def override(config: ConfigDict, key: str, value: Any) -> None:
     *path, leaf = key.split(".")
     for part in path:
         parent = parent[part]
-    parent[leaf] = _convert(key, value, flat[key])
+    empty = is_none(value) and _may_be_empty(key, config)
+    parent[leaf] = convert(key, value, flat[key], empty)
 
 
-def _convert(key: str, value: Any, default: Any) -> Any:
-    kind = type(default)
-    wrong = UserError(f"{key}={value!r} must be of type {kind.__name__}, like {default!r}")
-    if isinstance(default, bool):
-        words = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).lower() not in words:
-            raise wrong
-        return words[str(value).lower()]
-    if isinstance(default, tuple):
-        if not isinstance(value, str | list | tuple):
-            raise wrong
-        parts = value.split(",") if isinstance(value, str) else list(value)
-        texts = [part.strip() for part in parts] if isinstance(value, str) else parts
-        texts = [part for part in texts if part != ""]
-        if not default or isinstance(default[0], str):
-            return tuple(map(str, texts))
-        return tuple(_convert(key, part, default[0]) for part in texts)
-    if isinstance(default, str):
-        return str(value)
-    try:
-        number = ast.literal_eval(value) if isinstance(value, str) else value
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise wrong
-        if isinstance(default, int) and number != int(number):
-            raise wrong
-        return kind(number)
-    except (ValueError, SyntaxError, OverflowError) as error:
-        raise wrong from error
+def _may_be_empty(key: str, config: ConfigDict) -> bool:
+    """Returns whether a field's default is no text at all, or no element."""
+    from configs import base
+
+    default = dict(flatten(base.get_config(config.method.name))).get(key)
+    return default in ("", ())
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import configs
@@ -33,6 +34,24 @@ def test_every_method_has_a_configuration():
         ("teacher.runs", "", ()),
         ("method.view_layers", "0,1,2,3", (0.0, 1.0, 2.0, 3.0)),
         ("student.network", "resnet50", "resnet50"),
+        # as ml_collections' config_flags takes them
+        ("student.qualities", "('raw','c40')", ("raw", "c40")),
+        ("student.qualities", "('raw',)", ("raw",)),
+        ("student.qualities", "'raw','c40'", ("raw", "c40")),
+        ("student.qualities", "[raw, c40]", ("raw", "c40")),
+        ("student.qualities", "(raw)", ("raw",)),
+        ("teacher.runs", "('a,b','c d')", ("a,b", "c d")),
+        ("teacher.runs", "'a'", ("a",)),
+        ("teacher.runs", "()", ()),
+        ("teacher.runs", "None", ()),
+        ("teacher.runs", "007,1e3", ("007", "1e3")),
+        ("method.view_layers", "(0,1,1,1)", (0.0, 1.0, 1.0, 1.0)),
+        ("method.view_layers", "[0, 1e-1, 1, 1]", (0.0, 0.1, 1.0, 1.0)),
+        ("data.path", "None", ""),
+        ("data.flip", "yes", True),
+        ("data.flip", "0", False),
+        ("data.batch_size", "1e3", 1000),
+        ("data.batch_size", "0x10", 16),
     ],
 )
 def test_override_takes_the_type_of_the_default(key, text, expected):
@@ -55,7 +74,12 @@ def test_override_takes_the_type_of_the_default(key, text, expected):
         ("data.flip", "perhaps", "must be of type bool"),
         ("optimizer.learning_rate", "__import__('os')", "must be of type float"),
         ("method.view_layers", "0,x", "must be of type float"),
+        ("method.view_layers", "(0,None,1,1)", "must be of type float"),
+        ("method.view_layers", "(0,(1,2),1,1)", "must be of type float"),
         ("method.name", "kd", "start from --config=kd"),
+        ("data.batch_size", "None", "must be of type int"),
+        ("optimizer.name", "None", "optimizer.name cannot be empty; it is 'adam'"),
+        ("optimizer.learning_rate", "(" * 999, "must be of type float"),
         ("optimizer", "adam", "unknown configuration key"),
     ],
 )
@@ -63,6 +87,15 @@ def test_wrong_override_is_refused_in_one_line(key, text, message):
     with pytest.raises(UserError, match=message) as caught:
         configs.load("add", {key: text})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [np.int64(16), np.float32(16), 16.0])
+def test_numbers_of_numpy_are_numbers(number):
+    config = configs.load("add")
+    configs.override(config, "data.batch_size", number)
+    assert type(config.data.batch_size) is int
+    configs.override(config, "optimizer.learning_rate", number)
+    assert config.optimizer.learning_rate == 16.0
 
 
 def test_unknown_configuration_names_the_nearest():

@@ -1,0 +1,88 @@
+"""The value that a text stands for in a configuration, in every form that ml_collections' `config_flags` takes too."""
+
+import ast
+import numbers
+from typing import Any
+
+from kdjax.checks import UserError
+
+WORDS = {
+    **dict.fromkeys(("true", "t", "1", "yes", "y"), True),
+    **dict.fromkeys(("false", "f", "0", "no", "n"), False),
+}
+
+
+def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
+    """Returns a text, or a value of the right type, as the type of a field's default.
+
+    A tuple is `a,b`, `(a,b)`, `[a,b]`, with or without quotes around texts. A whole number may be written as `1e3`.
+
+    Args:
+      key: the field, for the error.
+      value: what was given.
+      default: what the field holds.
+      empty: whether the field may be empty, `None`: of texts and tuples alone.
+
+    Raises:
+      UserError: when it is of another type.
+    """
+    if empty and is_none(value):
+        return type(default)()
+    wrong = UserError(f"{key}={value!r} must be of type {type(default).__name__}, like {default!r}")
+    if isinstance(default, bool):
+        if str(value).lower() not in WORDS:
+            raise wrong
+        return WORDS[str(value).lower()]
+    if isinstance(default, tuple):
+        if not isinstance(value, str | list | tuple):
+            raise wrong
+        of_texts = not default or isinstance(default[0], str)
+        parts = _parts(value, of_texts) if isinstance(value, str) else value
+        if of_texts:
+            return tuple(map(str, parts))
+        return tuple(convert(key, part, default[0]) for part in parts)
+    if isinstance(default, str):
+        if is_none(value):
+            raise UserError(f"{key} cannot be empty; it is {default!r}")
+        return str(value)
+    return _number(value, type(default), wrong)
+
+
+def is_none(value: Any) -> bool:
+    """Returns whether a value, or the text of one, is None."""
+    return value is None or (isinstance(value, str) and value == "None")
+
+
+def _parts(text: str, of_texts: bool) -> list[Any]:
+    """Returns what a text lists."""
+    try:
+        listed = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        listed = None
+    # of texts, a literal is what is quoted: 007 is a name
+    if isinstance(listed, tuple | list):
+        if all(isinstance(part, str) == of_texts for part in listed):
+            return list(listed)
+    elif isinstance(listed, str) and of_texts:
+        return [listed]
+    inner = text.strip()
+    if inner[:1] + inner[-1:] in ("()", "[]"):
+        inner = inner[1:-1]
+    parts = [part.strip() for part in inner.split(",")]
+    return [part for part in parts if part]
+
+
+def _number(value: Any, kind: type, wrong: UserError) -> int | float:
+    try:
+        number: Any = ast.literal_eval(value.strip()) if isinstance(value, str) else value
+        # NumPy's scalars are numbers too
+        real = isinstance(number, numbers.Real) and not isinstance(number, bool)
+        if not real:
+            raise wrong
+        if kind is float:
+            return float(number)
+        if number != int(number):
+            raise wrong
+        return int(number)
+    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError) as error:
+        raise wrong from error
