@@ -1,6 +1,9 @@
 """The walls of the house: which package may import which, read from the source of every module."""
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,31 @@ def test_light_modules_reach_light_modules_only():
         if name.split(".")[0] in (*HEAVY, "data_pipeline", "configs")
     }
     assert heavy == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "foreign"),
+    [
+        ((), {*HEAVY, "jax", "numpy"}),
+        (("--help",), {*HEAVY, "jax", "numpy"}),
+        (("info",), {*HEAVY} - {"ml_collections"}),
+        (("info", "--config=add"), {*HEAVY} - {"ml_collections"}),
+        (("info", "--network=resnet_tiny"), {*HEAVY} - {"ml_collections"}),
+    ],
+)
+def test_what_a_command_does_not_need_is_not_imported(words, foreign):
+    program = (
+        "import json, sys, kdjax.cli\n"
+        "try:\n"
+        "    if sys.argv[1:]: kdjax.cli.main(sys.argv[1:])\n"
+        "finally: print('\\n' + json.dumps(sorted(sys.modules)))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+    )
+    imported = {name.split(".")[0] for name in json.loads(found.stdout.splitlines()[-1])}
+    assert "kdjax" in imported
+    assert not foreign & imported
 
 
 @pytest.mark.parametrize(

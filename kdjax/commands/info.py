@@ -1,0 +1,95 @@
+"""`kdjax info`: the installation, a configuration, a network, a run or a data set, each with what it needs alone."""
+
+import argparse
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import configs
+from kdjax.checks import UserError, check_positive
+from kdjax.version import __version__
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    given = [name for name in ("path", "config", "network") if getattr(options, name)]
+    if len(given) > 1:
+        raise UserError(f"kdjax info shows one thing at a time: {given[0]} or {given[1]}")
+    if options.image_size is not None and not options.network:
+        raise UserError("--image_size goes with --network")
+    if options.network:
+        _show_network(options.network, 224 if options.image_size is None else options.image_size)
+    elif options.config:
+        for key, value in configs.flatten(configs.load(options.config, options.overrides)):
+            print(f"{key}={_plain(value)}")
+    elif options.path is None:
+        _show_installation()
+    elif (options.path / "config.json").exists():
+        _show_run(options.path)
+    else:
+        _show_dataset(options.path)
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _show_installation() -> None:
+    import jax
+
+    from kdjax import methods, models
+
+    print(f"kdjax {__version__}, Python {platform.python_version()}, {sys.platform}")
+    for name in ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "av"):
+        print(f"  {name} {metadata.version(name)}")
+    kinds = ", ".join(str(device) for device in jax.devices())
+    print(f"devices: {kinds}")
+    print(f"configurations: {', '.join(configs.NAMES)}")
+    print(f"methods: {', '.join(methods.names())}")
+    names = [name for name in models.names() if not name.startswith(models.DUAL)]
+    print(f"networks: {', '.join(names)}")
+    print(f"  in two branches: {', '.join(name for name in models.names() if name not in names)}")
+    print("  what one costs: kdjax info --network=NAME --image_size=N")
+
+
+def _show_network(name: str, image_size: int) -> None:
+    from kdjax import models
+    from kdjax.models.cost import cost
+
+    try:
+        check_positive("--image_size", image_size)
+        found = cost(models.create(name), image_size)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(f"{name}, two classes, {image_size} x {image_size} px:")
+    print(f"  parameters {found.parameters:,}")
+    print(f"  GMACs {found.multiply_adds / 1e9:.3g}")
+    print(f"  layouts {', '.join(models.layouts(name))}")
+    for feature, array in found.outputs.features.items():
+        print(f"  {feature:9s} {' x '.join(map(str, array.shape[1:]))}")
+
+
+def _show_run(folder: Path) -> None:
+    from kdjax.commands.tables import print_results
+    from kdjax.train import checkpoint
+
+    config = checkpoint.read_config(folder)
+    print(f"{folder}: {config.method.name} with {config.student.network}")
+    for key, value in configs.flatten(config):
+        print(f"  {key}={_plain(value)}")
+    for path in sorted((folder / "evaluation").glob("*.json")):
+        print(f"on {path.stem}:")
+        print_results([folder], path.stem)
+
+
+def _show_dataset(folder: Path) -> None:
+    from data_pipeline import manifest
+    from data_pipeline.loader import open_dataset
+
+    dataset = open_dataset(folder)
+    print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")
+    for split, size in dataset.sizes.items():
+        print(f"  {split}: {size} images")
+    print(f"  checksum: {manifest.checksum(dataset.path)}")
