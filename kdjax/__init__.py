@@ -1,3 +1,34 @@
-"""kdjax: knowledge distillation for deepfake detectors, functional and in JAX."""
+"""kdjax: knowledge distillation for deepfake detectors, functional and in JAX.
+
+`import kdjax` is enough: its packages are imported when they are first used, as `kdjax.losses`.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from kdjax.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from kdjax import evaluate as evaluate
+    from kdjax import losses as losses
+    from kdjax import methods as methods
+    from kdjax import models as models
+    from kdjax import signal as signal
+    from kdjax import train as train
+    from kdjax import transforms as transforms
+
+PACKAGES = ("evaluate", "losses", "methods", "models", "signal", "train", "transforms")
+
+__all__ = ["__version__", *PACKAGES]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in PACKAGES:
+            return import_module(f"kdjax.{name}")
+        raise AttributeError(f"module 'kdjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PACKAGES})

@@ -17,7 +17,7 @@ from kdjax.models.weights import imagenet
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("kdjax", "data_pipeline", "configs")
-SHIPPED = {".py", ".html", ".css", ".js"}
+SHIPPED = {".py", ".html", ".css", ".js", ".typed"}
 LOCK_LINE = re.compile(r"^[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.+!-]*( ; [a-z_]+ .+)?$")
 
 

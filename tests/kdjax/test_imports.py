@@ -88,12 +88,21 @@ def find_modules(root):
 
 
 def imports_of(source, module, modules, *, is_package=False):
-    """Returns the dotted names that a module imports anywhere in its source.
+    """Returns the dotted names that a module imports anywhere in its source, but for type checkers alone.
 
     `from a import b` counts as `a.b` where that is a module of the project, else as `a`.
     """
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    unread = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in node.body
+    }
+    for node in ast.walk(tree):
+        if id(node) in unread:
+            continue
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -164,6 +173,22 @@ def test_light_modules_reach_light_modules_only():
     assert heavy == set()
 
 
+def test_packages_are_reached_from_the_top_when_they_are_used():
+    program = (
+        "import sys, kdjax\n"
+        "assert 'jax' not in sys.modules\n"
+        "assert set(kdjax.__all__) <= set(dir(kdjax))\n"
+        "assert kdjax.signal.dct2 and 'kdjax.losses' not in sys.modules\n"
+        "for name in kdjax.__all__: assert getattr(kdjax, name)\n"
+        "from kdjax import *\n"
+        "assert losses.kd is kdjax.losses.kd\n"
+        "try: kdjax.loses\n"
+        "except AttributeError as error: assert 'loses' in str(error)\n"
+        "else: raise SystemExit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 @pytest.mark.parametrize(
     ("words", "foreign"),
     [
@@ -207,6 +232,8 @@ def test_what_a_command_does_not_need_is_not_imported(words, foreign):
         ("kdjax.evaluate.report", "import data_pipeline.loader", []),
         ("kdjax.methods.add", "import ml_collections.config_dict", ["imports ml_collections"]),
         ("kdjax.cli", "from kdjax.train.loop import train", []),
+        ("kdjax", "if TYPE_CHECKING:\n  from kdjax import losses", []),
+        ("kdjax", "if not TYPE_CHECKING:\n  from kdjax import losses", ["imports kdjax.losses"]),
         ("kdjax.novelty", "", ["has no row in ARROWS"]),
     ],
 )
