@@ -19,6 +19,9 @@ from kdjax.types import QUALITIES
 TEMPLATE = Path(__file__).with_name("evidence_page.md")
 NONE = "–"
 
+FEWEST_TIMED = 3
+"""Runs on one kind of machine from which a row's cost is told."""
+
 
 def page(results: Path = store.RESULTS) -> str:
     """Returns the page."""
@@ -141,14 +144,8 @@ def facts(analysis: Analysis) -> Iterator[str]:
     if teachers:
         yield f"Teachers: {teachers}."
     yield f"Settings: {table.budget or BUDGETS.get(table.dataset, 'not said')}."
-    machines = sorted(
-        {
-            f"{machine['processor']}, {', '.join(sorted(set(machine['devices'])))}, JAX {machine['versions']['jax']}"
-            for row in analysis.rows
-            for run in analysis.runs(row).values()
-            if (machine := run.get("machine"))
-        }
-    )
+    runs = [run for row in analysis.rows for run in analysis.runs(row).values()]
+    machines = sorted({_machine(run) for run in runs})
     if machines:
         yield f"Run on {'; '.join(machines)}."
 
@@ -202,16 +199,31 @@ def _p(value: float | None) -> str:
 
 
 def _cost(analysis: Analysis, name: str, other: str) -> str:
+    """Returns the time of a row's image by its baseline's, of runs on the same kind of machine."""
     if analysis.rows[name].by_quality or not other:
         return "" if other else "1"
-    speeds = [_speed(analysis, row) for row in (other, name)]
-    return NONE if None in speeds else f"{speeds[0] / speeds[1]:.1f}"
+    own, base = _speeds(analysis, name), _speeds(analysis, other)
+    ratios = [base[machine] / own[machine] for machine in sorted(set(own) & set(base))]
+    return f"{plain.median(ratios):.1f}" if ratios else NONE
 
 
-def _speed(analysis: Analysis, name: str) -> float | None:
-    found = [run.get("images_per_second") for run in analysis.runs(name).values()]
-    known = [value for value in found if value]
-    return plain.median(known) if known else None
+def _speeds(analysis: Analysis, name: str) -> dict[str, float]:
+    """Returns the median images per second by processor and version of JAX, where it is of some runs."""
+    found: dict[str, list[float]] = {}
+    for run in analysis.runs(name).values():
+        if speed := run.get("images_per_second"):
+            found.setdefault(_machine(run), []).append(speed)
+    return {
+        machine: plain.median(speeds)
+        for machine, speeds in found.items()
+        if len(speeds) >= FEWEST_TIMED
+    }
+
+
+def _machine(run: Mapping[str, Any]) -> str:
+    machine = run["machine"]
+    devices = ", ".join(sorted(set(machine["devices"])))
+    return f"{machine['processor']}, {devices}, JAX {machine['versions']['jax']}"
 
 
 def _gradients(analysis: Analysis, name: str) -> str:
