@@ -1,6 +1,7 @@
 """Argument checks: each raises with what was got and what is allowed, at the place where it enters."""
 
 import difflib
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,6 +44,18 @@ def check_non_negative(name: str, value: float) -> None:
     """Raises ValueError unless `value` is at least zero."""
     if not value >= 0:
         raise ValueError(f"{name}={value!r} must be at least 0")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is an integer of at least 1 that is known when functions are traced."""
+    try:
+        known = operator.index(value)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must be a Python integer, since it decides a shape, not {type(value).__name__}; under jax.jit "
+            f"name it static: static_argnames={name!r}"
+        ) from error
+    check_positive(name, known)
 
 
 def check_rank(name: str, array: Any, *ranks: int) -> None:

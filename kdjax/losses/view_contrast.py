@@ -4,7 +4,7 @@ See "ADD: Frequency Attention and Multi-View based Knowledge Distillation to Det
 Compressed Deepfake Images" by Le & Woo, 2022 (https://arxiv.org/abs/2112.03553), Eq. 9.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +40,15 @@ def multi_view(
     gamma: float | Array,
     eta: float | Array,
     margin: float | Array,
-    **options: Any,
+    cost: str = "squared",
+    both_directions: bool = False,
+    relative_margin: bool = False,
+    mask: Array | None = None,
+    axis_name: str | None = None,
+    mode: str = "paper",
 ) -> Array:
     """Returns the first result of `multi_view_and_closed`, whose arguments it takes."""
-    return multi_view_and_closed(
+    loss, _ = multi_view_and_closed(
         student_density,
         teacher_density,
         labels,
@@ -51,8 +56,14 @@ def multi_view(
         gamma=gamma,
         eta=eta,
         margin=margin,
-        **options,
-    )[0]
+        cost=cost,
+        both_directions=both_directions,
+        relative_margin=relative_margin,
+        mask=mask,
+        axis_name=axis_name,
+        mode=mode,
+    )
+    return loss
 
 
 def multi_view_and_closed(

@@ -28,7 +28,7 @@ from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_train_step
 
 
-def train(config: ConfigDict, run: Path) -> dict[str, Any]:
+def train(config: ConfigDict, run: str | Path) -> dict[str, Any]:
     """Trains a run to its end, going on from its last checkpoint when there is one.
 
     Args:
@@ -41,6 +41,7 @@ def train(config: ConfigDict, run: Path) -> dict[str, Any]:
     Raises:
       UserError: for a configuration that does not fit, a folder of another run, or a diverged network.
     """
+    run = Path(run)
     plan = make_plan(config)
     state = initial_state(plan, pretrained=not checkpoint.has_started(run))
     trainer = _Trainer(plan, run)

@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from kdjax.checks import check_positive, check_rank, check_same_batch, check_same_shape
+from kdjax.checks import (
+    check_count,
+    check_positive,
+    check_rank,
+    check_same_batch,
+    check_same_shape,
+)
 from kdjax.types import Array
 
 NO_LABEL = -1
@@ -157,7 +163,7 @@ def draw_without_replacement(
     Raises:
       ValueError: if the count is not positive or the shapes do not fit.
     """
-    check_positive("count", count)
+    check_count("count", count)
     check_rank("allowed", allowed, 2)
     rows, columns = allowed.shape
     positions = jnp.arange(rows) if positions is None else jnp.asarray(positions)

@@ -1,4 +1,5 @@
 import functools
+import inspect
 from pathlib import Path
 
 import jax
@@ -306,3 +307,11 @@ def test_wrong_arguments_are_refused():
     }.items():
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_both_forms_take_the_same_arguments():
+    short, long = (
+        inspect.signature(function).parameters
+        for function in (losses.multi_view, losses.multi_view_and_closed)
+    )
+    assert short == long

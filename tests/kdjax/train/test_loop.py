@@ -117,7 +117,7 @@ def test_evaluation_of_the_run_has_all_qualities(finished):
 def test_same_command_again_changes_nothing(finished, tiny_dataset):
     run, result = finished
     before = (run / "metrics.jsonl").read_bytes()
-    assert train(config_for(tiny_dataset), run) == result
+    assert train(config_for(tiny_dataset), str(run)) == result
     assert (run / "metrics.jsonl").read_bytes() == before
 
 

@@ -222,6 +222,11 @@ def test_functions_of_the_module_are_those_of_the_class():
         ("features has shape", lambda bank: bank.push(jnp.ones(2), jnp.zeros(2))),
         ("mask", lambda bank: bank.push(jnp.ones((1, 2)), jnp.zeros(1), mask=jnp.ones(2))),
         ("count=0", lambda bank: bank.sample_opposite(ANCHORS, 0, jax.random.key(0))),
+        ("count must be a Python integer", lambda bank: bank.sample_opposite(ANCHORS, 2.0, None)),
+        (
+            "static_argnames='count'",
+            lambda bank: jax.jit(bank.sample_opposite)(ANCHORS, 2, jax.random.key(0)),
+        ),
         ("labels has shape", lambda bank: bank.sample_opposite(jnp.ones((1, 1)), 2, None)),
     ],
 )
