@@ -301,12 +301,14 @@ TABLES: dict[str, Table] = {
                 qad(f"QAD share {share:g}", **{"shares.collaboration": share})
                 for share in QAD_SEARCHED
             ),
+            qad("QAD, CKA, share 0.02", normalized=True),
+            qad("perturbation alone", collaboration="none"),
         ),
-        "which share is the default: by validation AUC, with seeds that no other table has",
+        "which form and share are the default: by validation AUC, with seeds that no other table has",
         quality="validation",
         baseline="mixture",
         seeds=SEARCH_SEEDS,
-        budget="three shares for every method",
+        budget="three shares, as for every method, one other form, and none",
     ),
     "search": scratch(
         "The search for default shares",
