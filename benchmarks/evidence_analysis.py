@@ -10,6 +10,9 @@ from kdjax.evaluate import statistics
 from kdjax.evaluate.statistics import Comparison
 from kdjax.types import QUALITIES
 
+LEVEL = 0.05
+"""Corrected p-values below it count."""
+
 END = 2
 """The place of the last of the three values that are kept of what a run logged."""
 
@@ -31,6 +34,7 @@ class Analysis:
         self._videos = np.asarray(content.get("videos", ()), np.int64)
         self._resamples = resamples
         self._draws: np.ndarray | None = None
+        self._corrected: dict[str, float] | None = None
         self._found: dict[tuple[str, int], tuple[float, np.ndarray]] = {}
 
     def runs(self, name: str) -> dict[int, Mapping[str, Any]]:
@@ -99,15 +103,34 @@ class Analysis:
         return float(np.mean(values)) if values and None not in values else None
 
     def corrected(self) -> dict[str, float]:
-        """Returns the p-value of each row against its baseline, by Holm's correction within the table."""
+        """Returns the p-value of each row against its baseline, by Holm's correction within the table.
+
+        One seed, whose p-value would be of the videos alone, has none and does not count.
+        """
         if self.table.quality == "validation":
             return {}
-        found = {
-            name: comparison.p_value
-            for name in self.rows
-            if (other := self.baseline(name)) and (comparison := self.compare(name, other))
-        }
-        return dict(zip(found, statistics.holm(list(found.values())), strict=True))
+        if self._corrected is None:
+            found = {
+                name: comparison.p_value if comparison.seeds > 1 else float("nan")
+                for name in self.rows
+                if (other := self.baseline(name)) and (comparison := self.compare(name, other))
+            }
+            self._corrected = dict(zip(found, statistics.holm(list(found.values())), strict=True))
+        return self._corrected
+
+    def shown(self, name: str, other: str) -> int:
+        """Returns 1 or -1 where a row is shown to be above or below another, else 0.
+
+        Both intervals must say so, and against the row's baseline, which all others of the table are compared with
+        as well, Holm's correction too.
+        """
+        comparison = self.compare(name, other)
+        if comparison is None:
+            return 0
+        if other == self.baseline(name) and self.table.quality != "validation":
+            # NaN, of one seed, is not below either
+            return comparison.sign if self.corrected()[name] < LEVEL else 0
+        return comparison.sign
 
     def _measured(self, name: str, seed: int) -> tuple[float, np.ndarray]:
         """Returns the AUC of a run, and in every resample of the videos."""

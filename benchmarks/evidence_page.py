@@ -11,7 +11,7 @@ from evidence_claims import CLAIMS
 from evidence_plan import current
 from evidence_shares import share_lines
 from evidence_tables import BUDGETS, TABLES
-from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, verdict
+from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, shown, verdict
 
 from kdjax.evaluate.statistics import Comparison, Interval, mean_interval
 from kdjax.types import QUALITIES
@@ -50,7 +50,7 @@ def claim_lines(claim: Claim, analyses: Mapping[str, Analysis]) -> Iterator[str]
     yield "| table | comparison | difference | bootstrap | over seeds | |"
     yield "|---|---|---|---|---|---|"
     for versus, word in zip(claim.versus, verdicts, strict=True):
-        found = difference_cells(compare(versus, analyses))
+        found = difference_cells(compare(versus, analyses), shown(versus, analyses))
         if versus.logged:
             found[1] = NONE
         yield f"| `{versus.table}` | {_comparison(versus)} | {' | '.join(found)} | {word} |"
@@ -114,7 +114,7 @@ def row_cells(
     if not other:
         cells += ["baseline", "", "", ""]
     else:
-        found = difference_cells(analysis.compare(name, other))
+        found = difference_cells(analysis.compare(name, other), analysis.shown(name, other))
         if analysis.table.quality == "validation":
             found[1] = NONE
         cells += [*found, _p(corrected.get(name))]
@@ -138,7 +138,7 @@ def facts(analysis: Analysis) -> Iterator[str]:
         data += f" (checksum `{content['dataset']['checksum'][:12]}`), {images} test images of {videos} videos"
     yield f"{data}. Students: {table.network} {start}, {steps} steps of {table.settings['data.batch_size']}."
     teachers = "; ".join(
-        f"{network}, test AUC on raw {_number(plain.fmean(values))}"
+        f"{network}, {len(values)} trained, test AUC on raw {_number(min(values))} to {_number(max(values))}"
         for network, values in _teachers(analysis).items()
     )
     if teachers:
@@ -151,24 +151,25 @@ def facts(analysis: Analysis) -> Iterator[str]:
 
 
 def _teachers(analysis: Analysis) -> dict[str, list[float]]:
-    found: dict[str, dict[int, float]] = {}
+    """Returns the AUC on raw of each teacher by network; one trained again, on another machine, is another."""
+    found: dict[str, set[tuple[int, float]]] = {}
     for row in analysis.rows:
         for run in analysis.runs(row).values():
             if teacher := run.get("teacher"):
                 raw = teacher["auc"].get("raw")
                 if raw is not None:
-                    found.setdefault(teacher["network"], {})[teacher["seed"]] = raw
-    return {network: list(by_seed.values()) for network, by_seed in sorted(found.items())}
+                    found.setdefault(teacher["network"], set()).add((teacher["seed"], raw))
+    return {network: [raw for _, raw in sorted(pairs)] for network, pairs in sorted(found.items())}
 
 
-def difference_cells(comparison: Comparison | None) -> list[str]:
+def difference_cells(comparison: Comparison | None, sign: int) -> list[str]:
     """Returns difference, bootstrap and interval over seeds; bold where it is shown."""
     if comparison is None:
         return [NONE] * 3
-    shown = _signed(comparison.bootstrap.estimate)
-    shown = f"**{shown}**" if comparison.sign else shown
+    difference = _signed(comparison.bootstrap.estimate)
+    difference = f"**{difference}**" if sign else difference
     intervals = (comparison.bootstrap, comparison.over_seeds)
-    return [shown, *(_bounds(interval, _signed) for interval in intervals)]
+    return [difference, *(_bounds(interval, _signed) for interval in intervals)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -5,6 +5,9 @@ from typing import Any
 
 from evidence_analysis import Analysis
 
+CHANGED = ("method.", "train.", "optimizer.")
+"""Keys by which a row is no longer at its defaults."""
+
 LEAST, MOST = 0.01, 3.0
 """What the gradient of a term over the cross-entropy's should stay between, from a tenth of a run on."""
 
@@ -17,7 +20,8 @@ def share_lines(analyses: Mapping[str, Analysis]) -> Iterator[str]:
     for analysis in analyses.values():
         for row in analysis.rows.values():
             method = row.config.partition(":")[0]
-            if any(key.startswith("method.") for key in row.overrides):
+            changed = any(key.startswith(CHANGED) for key in row.overrides)
+            if changed or row.teacher_scale != 1:
                 continue
             for run in analysis.runs(row.name).values():
                 for term, values in late_shares(run).items():

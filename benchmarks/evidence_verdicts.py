@@ -69,9 +69,18 @@ def verdict(versus: Versus, analyses: Mapping[str, Analysis]) -> str:
     if comparison.seeds < analyses[versus.table].wanted:
         return f"{UNDECIDED}: {comparison.seeds} seeds have both, the others failed"
     lows = (comparison.bootstrap.low, comparison.over_seeds.low)
-    if comparison.sign > 0 or (versus.at_least and min(lows) > -MARGIN):
+    sign = shown(versus, analyses)
+    if sign > 0 or (versus.at_least and min(lows) > -MARGIN):
         return AGREES
-    return AGAINST if comparison.sign < 0 else UNDECIDED
+    return AGAINST if sign < 0 else UNDECIDED
+
+
+def shown(versus: Versus, analyses: Mapping[str, Analysis]) -> int:
+    """Returns 1 or -1 where the better row is shown to be above or below, else 0."""
+    if not versus.logged:
+        return analyses[versus.table].shown(versus.better, versus.worse)
+    comparison = compare(versus, analyses)
+    return 0 if comparison is None else comparison.sign
 
 
 def overall(verdicts: Sequence[str]) -> str:

