@@ -102,8 +102,8 @@ class Gradients:
         if step == 0 and not int(parallel.unreplicate(found.measured, self._devices)):
             raise UserError(
                 f"train.balance={self._train.balance}: the cross-entropy's gradient is zero or not finite "
-                "at the first measurement (a batch of one class, or a perfect fit), so no term can have "
-                "a share of it; set train.balance=none"
+                "at the first measurement (zero where the student is sure and right about all of it), so no term "
+                "can have a share of it; set train.balance=none, in another --workdir"
             )
         return replicated.replace(balance=found)
 
