@@ -11,6 +11,7 @@ from evidence_claims import CLAIMS
 from evidence_plan import current
 from evidence_shares import share_lines
 from evidence_tables import BUDGETS, TABLES
+from evidence_teachers import teacher_facts
 from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, shown, verdict
 
 from kdjax.evaluate.statistics import Comparison, Interval, mean_interval
@@ -137,29 +138,12 @@ def facts(analysis: Analysis) -> Iterator[str]:
         images, videos = len(content.get("labels", ())), len(set(content.get("videos", ())))
         data += f" (checksum `{content['dataset']['checksum'][:12]}`), {images} test images of {videos} videos"
     yield f"{data}. Students: {table.network} {start}, {steps} steps of {table.settings['data.batch_size']}."
-    teachers = "; ".join(
-        f"{network}, {len(values)} trained, test AUC on raw {_number(min(values))} to {_number(max(values))}"
-        for network, values in _teachers(analysis).items()
-    )
-    if teachers:
-        yield f"Teachers: {teachers}."
+    yield from teacher_facts(analysis)
     yield f"Settings: {table.budget or BUDGETS.get(table.dataset, 'not said')}."
     runs = [run for row in analysis.rows for run in analysis.runs(row).values()]
     machines = sorted({_machine(run) for run in runs})
     if machines:
         yield f"Run on {'; '.join(machines)}."
-
-
-def _teachers(analysis: Analysis) -> dict[str, list[float]]:
-    """Returns the AUC on raw of each teacher by network; one trained again, on another machine, is another."""
-    found: dict[str, set[tuple[int, float]]] = {}
-    for row in analysis.rows:
-        for run in analysis.runs(row).values():
-            if teacher := run.get("teacher"):
-                raw = teacher["auc"].get("raw")
-                if raw is not None:
-                    found.setdefault(teacher["network"], set()).add((teacher["seed"], raw))
-    return {network: [raw for _, raw in sorted(pairs)] for network, pairs in sorted(found.items())}
 
 
 def difference_cells(comparison: Comparison | None, sign: int) -> list[str]:

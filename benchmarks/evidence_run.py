@@ -20,6 +20,7 @@ from data_pipeline.loader import open_dataset
 from data_pipeline.manifest import checksum, fingerprint
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
+from kdjax.files import read_json
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
@@ -107,8 +108,7 @@ def run_job(
     run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
     run |= {"images_per_second": speed(folder), "gradients": gradients(folder)}
     run |= {"logged": logged(folder), "extremes": extremes(folder), "spikes": spikes(folder)}
-    for key, (_, facts) in zip(("teacher", *map("and {}".format, names[1:])), taught, strict=False):
-        run[key] = facts
+    run |= teachers_of(folder, names, [facts for _, facts in taught])
     with store.updating(name, results) as content:
         if problem:
             run["problem"] = problem
@@ -144,6 +144,20 @@ def trained_teacher(
         evaluation = evaluate_run(folder)
     found = {"network": network, "seed": config.seed.student, "auc": auc_by_quality(evaluation)}
     return folder, found
+
+
+def teachers_of(
+    folder: Path, names: tuple[str, ...], facts: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Returns what is kept of a run's teachers, by `teacher`, `and NAME`, with the hash of their weights."""
+    if not names:
+        return {}
+    keys = ("teacher", *map("and {}".format, names[1:]))
+    hashes = read_json(folder / "inputs.json", "a run")["teachers"]
+    return {
+        key: {**known, "weights": digest[:16]}
+        for key, known, digest in zip(keys, facts, hashes, strict=True)
+    }
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -41,6 +42,7 @@ def code(monkeypatch):
         "logs",
         "scale",
         "shares",
+        "teachers",
     )
     modules = {part: importlib.import_module(f"evidence_{part}") for part in parts}
     return SimpleNamespace(**modules, command=importlib.import_module("evidence"))
@@ -423,6 +425,27 @@ def test_teachers_have_other_seeds_than_their_students(code):
         assert teacher.student.qualities == ("raw",)
 
 
+def test_teachers_are_told_apart_by_their_weights(code, work):
+    def taught(weights):
+        known = {"network": "net", "seed": 100, "auc": {"raw": 0.9}}
+        return {"teacher": known | ({"weights": weights} if weights else {})}
+
+    def told(*kd_then_ckd):
+        runs = [{str(seed): run for seed, run in enumerate(row)} for row in kd_then_ckd]
+        rows = {name: {"runs": found} for name, found in zip(("KD", "CKD"), runs, strict=True)}
+        analysis = code.analysis.Analysis(work.table, {"rows": rows})
+        return list(code.teachers.teacher_facts(analysis))
+
+    same = told([taught("a"), taught("a")], [taught("a"), taught("a")])
+    assert same == ["Teachers: net, 1 trained, test AUC on raw 0.900 to 0.900."]
+    # one from before hashes were kept
+    assert told([taught(""), taught("a")], [taught("a"), taught("a")]) == same
+    one, mixed = told([taught("a"), taught("a")], [taught("a"), taught("b")])
+    assert "net, 2 trained" in one
+    assert mixed.startswith("Of seed 1 not all rows had the same teacher")
+    assert told([{}], [{}]) == []
+
+
 @pytest.mark.slow
 def test_committed_page_is_what_the_committed_results_say(code):
     assert code.command.main(["page", "--check"]) == 0
@@ -448,6 +471,7 @@ def test_two_steps_of_students_and_their_teacher(code, monkeypatch, tiny_dataset
     content = json.loads((tmp_path / "results" / "tiny.json").read_text())
     run = content["rows"]["KD"]["runs"]["0"]
     assert run["teacher"]["seed"] == 100
+    assert re.fullmatch("[0-9a-f]{16}", run["teacher"]["weights"])
     assert len(run["scores"]["c40"]) == len(content["labels"]) == 20
     assert run["gradients"]["kd"][0] > 0
     ensemble = content["rows"]["CKD of two"]
