@@ -81,6 +81,30 @@ def qad(name: str, **method: Any) -> Row:
     return Row(name, "qad", {**MIXTURE.overrides, **own})
 
 
+RIVALS = {
+    "soft label": {"collaboration": "soft_label", "soft_temperature": 4.0},
+    "pairwise": {"collaboration": "pairwise"},
+    "centre": {"collaboration": "center"},
+}
+"""What QAD's Table 4 puts in HSIC's place, without the perturbation."""
+
+RIVAL_SHARES = (0.02, 0.1, 0.5)
+"""Shares that each of them is tried with, as many as HSIC."""
+
+
+def rival(name: str, share: float, label: str = "") -> Row:
+    """Returns one of QAD's rivals with a share of the cross-entropy's gradient."""
+    own = {"perturbation": "none", "shares.collaboration": share}
+    return qad(label or name, **own, **RIVALS[name])
+
+
+def searched_rivals() -> tuple[Row, ...]:
+    """Returns QAD's rivals with each share that is tried."""
+    return tuple(
+        rival(name, share, f"{name} {share:g}") for name in RIVALS for share in RIVAL_SHARES
+    )
+
+
 def few(*volumes: int) -> tuple[Row, ...]:
     """Returns CKD's rivals and CKD on few images; each seed draws other images."""
     return few_of((ALONE, KD, loss("rkd", "RKD"), CKD), volumes)

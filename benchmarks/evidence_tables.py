@@ -25,6 +25,7 @@ from evidence_rows import (
     on_networks,
     qad,
     searched,
+    searched_rivals,
 )
 from evidence_types import ALL_QUALITIES, Row, Settings, Table, Teacher
 
@@ -294,7 +295,7 @@ TABLES: dict[str, Table] = {
         baseline="mixture",
     ),
     "search_qualities": scratch(
-        "The search for QAD's default share",
+        "The search for QAD's default share, and its rivals'",
         (
             MIXTURE,
             *(
@@ -303,12 +304,13 @@ TABLES: dict[str, Table] = {
             ),
             qad("QAD, CKA, share 0.02", normalized=True, estimator="biased"),
             qad("perturbation alone", collaboration="none"),
+            *searched_rivals(),
         ),
         "which form and share are the default: by validation AUC, with seeds that no other table has",
         quality="validation",
         baseline="mixture",
         seeds=SEARCH_SEEDS,
-        budget="three shares, as for every method, one other form, and none",
+        budget="three shares of HSIC, as for every method and for each of QAD's rivals, one other form, and none",
     ),
     "search": scratch(
         "The search for default shares",
