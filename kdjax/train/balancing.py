@@ -103,7 +103,7 @@ class Gradients:
             raise UserError(
                 f"train.balance={self._train.balance}: the cross-entropy's gradient is zero or not finite "
                 "at the first measurement (zero where the student is sure and right about all of it), so no term "
-                "can have a share of it; set train.balance=none, in another --workdir"
+                "can have a share of it; set train.balance=none"
             )
         return replicated.replace(balance=found)
 

@@ -116,6 +116,13 @@ def has_started(run: Path) -> bool:
     return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder.absolute()))
 
 
+def has_results(run: Path) -> bool:
+    """Returns whether a run has anything that another configuration in its folder would spoil."""
+    return has_started(run) or any(
+        (run / name).exists() for name in ("finished.json", "evaluation")
+    )
+
+
 def check_folder(run: Path) -> None:
     """Raises UserError when the folder of a run-to-be is a file or holds something else."""
     if run.exists() and not run.is_dir():
@@ -129,6 +136,8 @@ def check_folder(run: Path) -> None:
 def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
     """Writes configuration and inputs of a new run, or checks that an existing run has the same.
 
+    A run that was cut off, or refused, before its first checkpoint has nothing to go on from: it begins anew.
+
     Args:
       run: folder of the run.
       config: the configuration.
@@ -137,7 +146,7 @@ def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
     Raises:
       UserError: when the folder holds a run of another configuration, data set or teacher.
     """
-    if (run / "config.json").exists():
+    if (run / "config.json").exists() and has_results(run):
         _check_same_config(run, config)
         found = read_json(run / "inputs.json", "a run of `kdjax train`")
         if found.get("dataset") != inputs["dataset"]:

@@ -9,7 +9,6 @@ import configs
 from data_pipeline import manifest
 from data_pipeline.loader import Dataset
 from kdjax.checks import check_choice, check_non_negative, check_positive
-from kdjax.methods import defaults
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 
@@ -106,24 +105,6 @@ def check_qualities(config: ConfigDict) -> None:
         raise ValueError(
             f"student.qualities={','.join(config.student.qualities)} names a quality twice"
         )
-
-
-def idle_weights(config: ConfigDict) -> list[str]:
-    """Returns a line for each loss weight that was set though the balance makes up for whatever it is.
-
-    A weight of 0 still takes its term out, and the cross-entropy is what the others are measured against.
-    """
-    if config.train.balance == "none":
-        return []
-    block = ConfigDict({"method": config.method})
-    default = dict(configs.flatten(ConfigDict({"method": defaults(config.method.name)})))
-    return [
-        f"{key}={value} changes nothing while train.balance={config.train.balance} sets the terms' sizes; set "
-        f"their method.shares, or train.balance=none"
-        for key, value in configs.flatten(block)
-        if key.endswith("weight") and not key.endswith("cross_entropy_weight")
-        if value and value != default[key]
-    ]
 
 
 def rotation_power(

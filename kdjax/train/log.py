@@ -26,9 +26,7 @@ class RunLog:
             write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self._timings = (run / "timings.jsonl").open("a", encoding="utf-8")
-        self._events = SummaryWriter(
-            str(run / "tensorboard"), purge_step=start_step + 1 if start_step else None
-        )
+        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
 
     def write(self, kind: str, step: int, epoch: float, values: Mapping[str, Any]) -> None:
         """Adds one line of `kind` `train` or `validation`."""

@@ -17,7 +17,7 @@ from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
 from kdjax.train import checkpoint, parallel, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
-from kdjax.train.config_checks import idle_weights
+from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
@@ -109,7 +109,7 @@ class _Trainer:
         restored = self.checkpoints.restore_latest(state, self.batches)
         state = state if restored is None else restored
         start = int(state.step)
-        known = [] if start else [*teachers_of_own_seed(plan.config), *idle_weights(plan.config)]
+        known = [] if start else [*teachers_of_own_seed(plan.config), *idle_settings(plan.config)]
         log = RunLog(self.folder, start_step=start)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
         if start:

@@ -115,6 +115,8 @@ def update(
         aux=aux,
     )
     factors = {name: value for name, value in inputs.hyper.items() if name.startswith(BALANCE)}
+    if factors:
+        factors["balance_skipped"] = state.balance.skipped
     return new_state, {**metrics, **factors, "learning_rate": learning_rate}
 
 

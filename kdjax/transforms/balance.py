@@ -19,6 +19,10 @@ FLOOR = 0.1
 """Share of its first size below which a moving average takes a gradient for no smaller."""
 
 
+JUMP = 1e3
+"""Growth of a gradient over the mean of its first measurements by which it has only just begun."""
+
+
 class BalanceState(NamedTuple):
     """What was measured so far.
 
@@ -66,6 +70,9 @@ def balance(shares: Mapping[str, float], *, steps: int = 20, decay: float | None
     every term down with it; a term that has reached its aim would be blown up until it disturbs. In the moving mean
     every norm therefore counts for at least a tenth of the geometric mean of its first `steps` measurements.
 
+    A term whose gradient grows a thousandfold beyond the mean of its first measurements, while those are taken, had
+    none worth the name before: its means begin anew, or what was next to nothing would leave it a factor of as much.
+
     A term without a gradient is not counted and has the factor 1 until it has had one; a share of 0 is the factor
     0, and needs no norm. Where the reference has no gradient, or one that is not finite, the whole measurement
     is skipped.
@@ -110,6 +117,8 @@ def balance(shares: Mapping[str, float], *, steps: int = 20, decay: float | None
         for name, old in state.log_ratio.items():
             valid = usable & _has_gradient(norms[name])
             before = jnp.where(restart, 0, state.counts[name])
+            begins = _jumps(norms[name], valid, state.log_first[name], before, steps)
+            before = jnp.where(begins, 0, before)
             log_first[name], size = floored(norms[name], valid, state.log_first[name], before)
             mean = _mean(old, size - yardstick, before, steps, decay)
             log_ratio[name] = jnp.where(valid, mean, old)
@@ -137,6 +146,12 @@ def balance(shares: Mapping[str, float], *, steps: int = 20, decay: float | None
         return found
 
     return Balance(init, update, factors)
+
+
+def _jumps(norm: Array, valid: Array, first: Array, count: Array, steps: int) -> Array:
+    """Returns whether a norm is far above the mean of the few before it."""
+    grows = jnp.log(jnp.where(valid, norm, 1.0)) - first > math.log(JUMP)
+    return valid & grows & (count > 0) & (count < steps)
 
 
 def _has_gradient(norm: Array) -> Array:

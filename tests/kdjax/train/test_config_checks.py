@@ -6,7 +6,7 @@ import configs
 from data_pipeline import manifest
 from data_pipeline.loader import open_dataset
 from kdjax.checks import UserError
-from kdjax.train.config_checks import check_classes, idle_weights, rotation_power
+from kdjax.train.config_checks import check_classes, rotation_power
 from kdjax.train.loop import train
 
 SLOWER = [
@@ -95,21 +95,3 @@ def test_a_wrong_label_that_the_manifest_hides_is_one_line_too(labelled_dataset,
     with pytest.raises(UserError, match=r"record \d+ has label 2; 0 is real, 1 fake") as caught:
         train(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
-
-
-def test_a_weight_that_the_balance_makes_up_for_is_named():
-    def lines(name, **overrides):
-        found = configs.load(
-            name, {f"method.{k}".replace("__", "."): v for k, v in overrides.items()}
-        )
-        return idle_weights(found), found
-
-    (line,), config = lines("add", frequency_weight="0.01", view_weight="0")
-    assert "method.frequency_weight=0.01 changes nothing" in line
-    assert "method.shares" in line
-    assert "train.balance=none" in line
-    config.train.balance = "none"
-    assert not idle_weights(config)
-    assert not lines("kd", cross_entropy_weight="0.5")[0]
-    (line,), _ = lines("combine", parts="kd,add", kd__kd_weight="0.5")
-    assert "method.kd.kd_weight=0.5" in line

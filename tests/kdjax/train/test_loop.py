@@ -127,6 +127,17 @@ def test_workdir_of_another_configuration_is_refused(finished, tiny_dataset):
         train(config_for(tiny_dataset, optimizer__learning_rate=1e-4), run)
 
 
+def test_a_run_that_saved_nothing_begins_anew_with_other_settings(tiny_dataset, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match="training diverged"):
+        train(config_for(tiny_dataset, optimizer__learning_rate=1e30), run)
+    assert (run / "config.json").exists()
+    assert train(config_for(tiny_dataset), run)["step"] > 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert checkpoint.read_config(run).optimizer.learning_rate == 0.005
+    assert all(line.get("loss", 0.0) is not None for line in lines)
+
+
 def test_settings_that_do_not_matter_may_change(finished, tiny_dataset):
     run, result = finished
     assert train(config_for(tiny_dataset, data__threads=2), run) == result
@@ -201,6 +212,7 @@ def test_run_does_not_go_on_with_another_teacher(tmp_path, tiny_dataset):
     weights = {"kernel": np.zeros(3, np.float32)}
     inputs = {"dataset": {}, "teachers": [checkpoint.fingerprint(weights)]}
     checkpoint.claim_run(tmp_path, config, inputs)
+    checkpoint.mark_finished(tmp_path, {})
     checkpoint.claim_run(tmp_path, config, inputs)
     weights["kernel"][1] = 1
     inputs["teachers"] = [checkpoint.fingerprint(weights)]

@@ -106,6 +106,22 @@ def test_a_gradient_that_is_not_finite_is_not_counted(bad):
     np.testing.assert_allclose(factor(built, (1.0, {"a": 2.0}), (1.0, {"a": bad})), 0.25, rtol=1e-6)
 
 
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_next_to_no_gradient_does_not_own_the_mean(decay):
+    built = balance({"a": 1.0}, steps=4, decay=decay)
+    nothing, real = (1.0, {"a": 1e-30}), (1.0, {"a": 2.0})
+    np.testing.assert_allclose(factor(built, nothing, nothing, real, real), 0.5, rtol=1e-5)
+    # what grows by less is a mean like any other
+    np.testing.assert_allclose(factor(built, (1.0, {"a": 0.02}), real), 5.0, rtol=1e-5)
+
+
+def test_a_term_that_grows_after_its_first_measurements_does_not_begin_anew():
+    late = [(1.0, {"a": 1.0})] * 2 + [(1.0, {"a": 1e6})]
+    np.testing.assert_allclose(factor(balance({"a": 1.0}, steps=2), *late), 1.0, rtol=1e-5)
+    moving = factor(balance({"a": 1.0}, steps=2, decay=0.9), *late)
+    np.testing.assert_allclose(moving, 1e6 ** (-1 / 3), rtol=1e-4)
+
+
 def test_factors_stay_within_their_range():
     built = balance({"a": 1.0})
     np.testing.assert_allclose(factor(built, (1.0, {"a": 1e-30})), HIGHEST, rtol=1e-5)
