@@ -9,7 +9,7 @@ from evidence_tables import TEACHER_SEED, TEACHERS
 from evidence_types import Row, Table
 from ml_collections import ConfigDict
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError
 
 

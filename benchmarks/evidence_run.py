@@ -15,10 +15,10 @@ from evidence_scale import louder_teachers
 from evidence_types import Table
 from harness import machine
 
-import configs
-from data_pipeline.loader import open_dataset
-from data_pipeline.manifest import checksum, fingerprint
+from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.data_pipeline.loader import open_dataset
+from kdjax.data_pipeline.manifest import checksum, fingerprint
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.files import read_json
 from kdjax.train.evaluation import evaluate_run

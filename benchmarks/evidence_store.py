@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from evidence_types import Row, Table
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.files import read_json, write_text

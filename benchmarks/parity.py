@@ -18,8 +18,8 @@ from workloads import (
     float_images,
 )
 
-from data_pipeline.augment import to_float
 from kdjax import losses
+from kdjax.data_pipeline.augment import to_float
 from kdjax.train.state import student_variables
 from kdjax.train.step import make_predict_step
 from kdjax.types import PyTree

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipeline.augment import make_augment, to_float
 from kdjax import methods, models
+from kdjax.data_pipeline.augment import make_augment, to_float
 from kdjax.methods import Network
 from kdjax.methods.base import feature_shapes
 from kdjax.train.optim import GROUPS, make_optimizer, make_schedule

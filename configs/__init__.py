@@ -12,8 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.values import convert, is_none
 from kdjax.checks import UserError, nearest
+from kdjax.configs.values import convert, is_none
 
 NAMES = ("supervised", "kd", "ckd", "add", "tokd", "qad", "baselines", "combine")
 """The configurations that ship with the package."""
@@ -52,7 +52,7 @@ def _call(name: str, argument: str) -> ConfigDict:
 
 def _module(name: str) -> Any:
     if name in NAMES:
-        return importlib.import_module(f"configs.{name}")
+        return importlib.import_module(f"kdjax.configs.{name}")
     if not name.endswith(".py"):
         raise UserError(f"no configuration is called {name!r}; {nearest(name, NAMES)}")
     return load_program(Path(name), "get_config")
@@ -96,7 +96,7 @@ def override(config: ConfigDict, key: str, value: Any) -> None:
 
 def _may_be_empty(key: str, config: ConfigDict) -> bool:
     """Returns whether a field's default is no text at all, or no element."""
-    from configs import base
+    from kdjax.configs import base
 
     default = dict(flatten(base.get_config(config.method.name))).get(key)
     return default in ("", ())

@@ -8,7 +8,7 @@ The student and the teacher need maps of equal width; `--config.method.adapter=c
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

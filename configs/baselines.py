@@ -8,7 +8,7 @@ The weights are those that RepDistiller's authors set; `--config.method.weight` 
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

@@ -9,7 +9,7 @@ Several teachers, of any architecture, are `--config.teacher.runs=A,B`.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

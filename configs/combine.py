@@ -9,7 +9,7 @@ A weight may change during the run, as `--config.train.weight_schedules=add.freq
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

@@ -6,7 +6,7 @@ kdjax train --config=kd:resnet18_thin --workdir=runs/kd \
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

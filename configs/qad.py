@@ -8,7 +8,7 @@ Every image is seen in all three qualities, 192 for a batch of 64. For Efficient
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

@@ -9,7 +9,7 @@ A teacher on raw images, then a student on compressed ones to compare with:
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

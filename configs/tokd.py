@@ -12,7 +12,7 @@ For Celeb-DF the paper takes weights of 200 (they count with `train.balance=none
 
 from ml_collections import ConfigDict
 
-from configs import base
+from kdjax.configs import base
 
 
 def get_config(network: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data_pipeline.video import Media, MediaError
+from kdjax.data_pipeline.video import Media, MediaError
 
 
 class Clip(NamedTuple):

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data_pipeline.faces import Box
-from data_pipeline.traces import upsampling_grid
 from kdjax import checks
+from kdjax.data_pipeline.faces import Box
+from kdjax.data_pipeline.traces import upsampling_grid
 
 CORNERS = 32
 """Points of the outline of a region."""

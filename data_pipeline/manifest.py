@@ -15,9 +15,9 @@ from typing import Any
 import av
 import numpy as np
 
-from data_pipeline import loader, video
-from data_pipeline.builders.schema import SPLITS, FaceDataset
 from kdjax import checks
+from kdjax.data_pipeline import loader, video
+from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset
 from kdjax.types import FORGERIES, LABELS, QUALITIES
 
 NAME = "manifest.json"

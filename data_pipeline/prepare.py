@@ -11,10 +11,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipeline import manifest
-from data_pipeline.builders.schema import FaceDataset
-from data_pipeline.work import Work, default_workers
 from kdjax import checks
+from kdjax.data_pipeline import manifest
+from kdjax.data_pipeline.builders.schema import FaceDataset
+from kdjax.data_pipeline.work import Work, default_workers
 
 DATASETS = ("folder", "synthfaces", "synthfaces/benchmark")
 """Names of the data sets that can be prepared; after the slash, of a size and seed that are fixed."""
@@ -84,11 +84,11 @@ def prepare(
 
 def _builder_class(dataset: str) -> type[FaceDataset]:
     if dataset == "synthfaces":
-        from data_pipeline.builders.synthfaces import SynthFaces
+        from kdjax.data_pipeline.builders.synthfaces import SynthFaces
 
         return SynthFaces
     if dataset == "folder":
-        from data_pipeline.builders.folder import Folder
+        from kdjax.data_pipeline.builders.folder import Folder
 
         return Folder
     raise ValueError(f"no builder makes {dataset!r}")

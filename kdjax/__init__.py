@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from kdjax.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from kdjax import configs as configs
+    from kdjax import data_pipeline as data_pipeline
     from kdjax import evaluate as evaluate
     from kdjax import losses as losses
     from kdjax import methods as methods
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from kdjax import train as train
     from kdjax import transforms as transforms
 
-PACKAGES = ("evaluate", "losses", "methods", "models", "signal", "train", "transforms")
+PACKAGES = (
+    *("configs", "data_pipeline", "evaluate", "losses", "methods", "models", "signal", "train"),
+    "transforms",
+)
 
 __all__ = ["__version__", *PACKAGES]
 

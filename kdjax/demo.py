@@ -5,8 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import configs
-from data_pipeline.prepare import prepare
+from kdjax import configs
+from kdjax.data_pipeline.prepare import prepare
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.train.evaluation import evaluated

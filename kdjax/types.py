@@ -43,7 +43,7 @@ FORGERIES = (
 
 `autoencoder`, `graphics`, `expression`, `mouth` and `occlusion` are the five of `synthfaces` (in the manner of
 DeepFakes, FaceSwap, Face2Face, NeuralTextures and FaceShifter), `self_blended` is made from a real face by
-`data_pipeline.forge`, `unknown` is a fake of the user's own folder.
+`kdjax.data_pipeline.forge`, `unknown` is a fake of the user's own folder.
 """
 
 

@@ -60,7 +60,7 @@ def write_dataset(folder: Path, example: Callable[[int], dict]) -> Path:
     """Writes a data set of so many records and returns its folder."""
     import tensorflow_datasets as tfds
 
-    from data_pipeline.builders import schema
+    from kdjax.data_pipeline.builders import schema
 
     # a second data set would be another of that name
     with tfds.core.registered.skip_registration():
@@ -105,7 +105,7 @@ def _same_draws(request: pytest.FixtureRequest) -> None:
 
 def tiny_example(number: int) -> dict:
     """Returns record `number` of the tiny data set."""
-    from data_pipeline.builders import schema
+    from kdjax.data_pipeline.builders import schema
     from kdjax.types import QUALITIES
 
     rng = np.random.default_rng(number)

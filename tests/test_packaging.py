@@ -16,24 +16,30 @@ import kdjax
 from kdjax.models.weights import imagenet
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("kdjax", "data_pipeline", "configs")
+FOLDERS = ("kdjax", "configs", "data_pipeline")
+"""The last two are `kdjax.configs` and `kdjax.data_pipeline`, by links within `kdjax`."""
 SHIPPED = {".py", ".html", ".css", ".js", ".typed"}
 LOCK_LINE = re.compile(r"^[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.+!-]*( ; [a-z_]+ .+)?$")
 
 
 def shipped_files(root: Path) -> set[str]:
     """Returns the files of the packages that the wheel must hold, relative to `root`."""
-    found = (path for package in PACKAGES for path in (root / package).rglob("*"))
-    return {path.relative_to(root).as_posix() for path in found if path.suffix in SHIPPED}
+    found = set()
+    for folder in FOLDERS:
+        for path in (root / folder).rglob("*"):
+            if path.suffix in SHIPPED:
+                name = path.relative_to(root).as_posix()
+                found.add(name if folder == "kdjax" else f"kdjax/{name}")
+    return found
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Builds the wheel from a copy: setuptools leaves its `build` folder where it builds."""
     source = tmp_path_factory.mktemp("source")
-    for package in PACKAGES:
+    for folder in FOLDERS:
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, source / package, ignore=ignore)
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignore, symlinks=True)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     wheels = tmp_path_factory.mktemp("wheels")
@@ -67,13 +73,15 @@ def test_wheel_holds_every_module_and_template(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert shipped_files(ROOT) <= held
-    assert {name.split("/")[0] for name in held} == set(PACKAGES)
+    assert {name.split("/")[0] for name in held} == {"kdjax"}
 
 
 @pytest.mark.slow
 def test_installed_wheel_works_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    where = "import configs, data_pipeline, kdjax; print(*(m.__file__ for m in ({})), sep='\\n')"
-    code = where.format("configs, data_pipeline, kdjax")
+    code = (
+        "import kdjax; from kdjax import configs, data_pipeline; "
+        "print(*(module.__file__ for module in (kdjax, configs, data_pipeline)), sep='\\n')"
+    )
     files = run_installed(installed, tmp_path, "-c", code).split()
     assert all(Path(file).is_relative_to(installed) for file in files), files
     version = run_installed(installed, tmp_path, "-c", "import kdjax; print(kdjax.__version__)")
@@ -84,7 +92,7 @@ def test_installed_wheel_works_without_the_checkout(installed: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_installed_wheel_resolves_a_shipped_config(installed: Path, tmp_path: Path) -> None:
-    code = "import configs; print(configs.load('add:resnet18_thin').student.network)"
+    code = "from kdjax import configs; print(configs.load('add:resnet18_thin').student.network)"
     assert run_installed(installed, tmp_path, "-c", code).strip() == "resnet18_thin"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from configs.sweeps import ALONE
+from kdjax.configs.sweeps import ALONE
 
 
 def sweep() -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from configs.sweeps import FEW
+from kdjax.configs.sweeps import FEW
 
 
 def sweep() -> Iterator[dict[str, Any]]:

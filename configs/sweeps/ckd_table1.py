@@ -6,7 +6,7 @@ The table's datasets are the `data.path`, its columns the networks of `--config`
 from collections.abc import Iterator
 from typing import Any
 
-from configs.sweeps import ALONE, FEW
+from kdjax.configs.sweeps import ALONE, FEW
 
 SETTINGS = {"data.batch_size": 24}
 

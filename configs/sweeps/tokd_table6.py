@@ -6,7 +6,7 @@ Without projectors the student's last map must be as wide as the teacher's.
 from collections.abc import Iterator
 from typing import Any
 
-from configs.sweeps import ALONE
+from kdjax.configs.sweeps import ALONE
 
 SETTINGS = {
     "data.batch_size": 64,

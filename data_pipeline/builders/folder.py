@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipeline import clips, faces, forge, video
-from data_pipeline.builders import schema, sources
-from data_pipeline.builders.sources import Item
-from data_pipeline.work import Result
 from kdjax import checks
+from kdjax.data_pipeline import clips, faces, forge, video
+from kdjax.data_pipeline.builders import schema, sources
+from kdjax.data_pipeline.builders.sources import Item
+from kdjax.data_pipeline.work import Result
 from kdjax.types import LABELS
 
 _CAMERA = 1

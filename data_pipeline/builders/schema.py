@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipeline.work import Work
+from kdjax.data_pipeline.work import Work
 from kdjax.types import FORGERIES, QUALITIES
 
 SPLITS = ("train", "validation", "test")

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError, check_positive
 from kdjax.version import __version__
 
@@ -85,8 +85,8 @@ def _show_run(folder: Path) -> None:
 
 
 def _show_dataset(folder: Path) -> None:
-    from data_pipeline import manifest
-    from data_pipeline.loader import open_dataset
+    from kdjax.data_pipeline import manifest
+    from kdjax.data_pipeline.loader import open_dataset
 
     dataset = open_dataset(folder)
     print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")

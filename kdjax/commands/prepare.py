@@ -2,9 +2,9 @@
 
 import argparse
 
-from data_pipeline.loader import open_dataset
-from data_pipeline.prepare import prepare
 from kdjax.checks import UserError
+from kdjax.data_pipeline.loader import open_dataset
+from kdjax.data_pipeline.prepare import prepare
 from kdjax.files import read_json
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-import configs
+from kdjax import configs
 from kdjax.train.loop import train
 
 

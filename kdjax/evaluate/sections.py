@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.builders.schema import encode_png
+from kdjax.data_pipeline.builders.schema import encode_png
 from kdjax.evaluate import figures
 from kdjax.evaluate.grouped import Group, Line, Summary
 from kdjax.evaluate.metrics import THRESHOLD

@@ -13,8 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-import configs
-from kdjax import models
+from kdjax import configs, models
 from kdjax.checks import UserError
 from kdjax.files import read_json, write_json
 from kdjax.methods import Network

@@ -5,10 +5,10 @@ import math
 import jax
 from ml_collections import ConfigDict
 
-import configs
-from data_pipeline import manifest
-from data_pipeline.loader import Dataset
+from kdjax import configs
 from kdjax.checks import check_choice, check_non_negative, check_positive
+from kdjax.data_pipeline import manifest
+from kdjax.data_pipeline.loader import Dataset
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 

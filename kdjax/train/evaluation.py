@@ -6,9 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data_pipeline import augment
-from data_pipeline.loader import Dataset, evaluation_batches, open_dataset
 from kdjax.checks import UserError
+from kdjax.data_pipeline import augment
+from kdjax.data_pipeline.loader import Dataset, evaluation_batches, open_dataset
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.train import checkpoint

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-import configs
+from kdjax import configs
 from kdjax.methods import defaults
 from kdjax.methods.defaults import PARTS
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipeline.loader import IDS
 from kdjax.checks import UserError
+from kdjax.data_pipeline.loader import IDS
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, create_state

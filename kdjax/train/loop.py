@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import configs
-from data_pipeline.loader import evaluation_batches, training_batches
+from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.data_pipeline.loader import evaluation_batches, training_batches
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.files import held
 from kdjax.train import checkpoint, parallel, spikes

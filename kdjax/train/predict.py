@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline import augment
+from kdjax.data_pipeline import augment
 from kdjax.methods import Network
 from kdjax.train import parallel
 from kdjax.train.step import make_predict_step

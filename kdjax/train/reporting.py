@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-import configs
-from data_pipeline.loader import Dataset, open_dataset, read_examples, read_labels
+from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.data_pipeline.loader import Dataset, open_dataset, read_examples, read_labels
 from kdjax.evaluate.membership import is_sweep, read_membership
 from kdjax.evaluate.report import write_report
 from kdjax.evaluate.samples import Sample, pick_samples

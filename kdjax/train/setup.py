@@ -6,11 +6,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipeline import augment
-from data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
-from data_pipeline.subsets import choose_subset
 from kdjax import methods
 from kdjax.checks import UserError
+from kdjax.data_pipeline import augment
+from kdjax.data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
+from kdjax.data_pipeline.subsets import choose_subset
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.balancing import make_balance

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-import configs
-from configs import sweeps
+from kdjax import configs
 from kdjax.checks import UserError, nearest
+from kdjax.configs import sweeps
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.train.evaluation import evaluated
 from kdjax.train.initial import check_plan
@@ -39,7 +39,7 @@ def read_sweep(name: str) -> Sweep:
       UserError: when it cannot be used or yields something else.
     """
     if name in sweeps.NAMES:
-        program = importlib.import_module(f"configs.sweeps.{name}")
+        program = importlib.import_module(f"kdjax.configs.sweeps.{name}")
     elif name.endswith(".py"):
         program = configs.load_program(Path(name), "sweep")
     else:

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-import configs
-from kdjax import methods
+from kdjax import configs, methods
 from kdjax.checks import UserError
 
 

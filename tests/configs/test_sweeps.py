@@ -5,9 +5,9 @@ import pkgutil
 
 import pytest
 
-import configs
-from configs import sweeps
+from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.configs import sweeps
 from kdjax.train.sweep import read_sweep
 
 
@@ -27,7 +27,7 @@ def test_every_row_is_a_configuration(name):
             configs.override(config, key, value)
         seen.append(dict(configs.flatten(config)))
     assert len({str(row) for row in seen}) == len(seen)
-    assert importlib.import_module(f"configs.sweeps.{name}").__doc__
+    assert importlib.import_module(f"kdjax.configs.sweeps.{name}").__doc__
 
 
 def test_rows_of_one_table_train_alike():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipeline import augment
+from kdjax.data_pipeline import augment
 
 KEY = jax.random.key(0)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline import clips, video
+from kdjax.data_pipeline import clips, video
 
 
 def numbered(make, path, count):

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline import faces, video
-from data_pipeline.faces import Box
 from kdjax import checks
+from kdjax.data_pipeline import faces, video
+from kdjax.data_pipeline.faces import Box
 
 
 def seeing(*boxes):

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline import clips, faces, video
-from data_pipeline.builders import folder, sources
-from data_pipeline.faces import Box
 from kdjax import checks
+from kdjax.data_pipeline import clips, faces, video
+from kdjax.data_pipeline.builders import folder, sources
+from kdjax.data_pipeline.faces import Box
 from kdjax.types import QUALITIES
 
 FACE = Box(20, 10, 52, 42)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline import forge
-from data_pipeline.faces import Box
+from kdjax.data_pipeline import forge
+from kdjax.data_pipeline.faces import Box
 
 BOX = Box(20, 10, 70, 60)
 SEEDS = range(30)

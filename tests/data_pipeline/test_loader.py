@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from data_pipeline import loader
 from kdjax.checks import UserError
+from kdjax.data_pipeline import loader
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import shutil
 import pytest
 from array_record.python import array_record_module as array_record
 
-from data_pipeline import loader, manifest
 from kdjax import checks
+from kdjax.data_pipeline import loader, manifest
 
 OLD = {"format": 1, "options": {"seed": 0, "forge": False}, "source": {"files": 3}, "counts": {}}
 

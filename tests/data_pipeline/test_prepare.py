@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_pipeline import faces, loader, manifest, video
-from data_pipeline.builders import folder, schema
-from data_pipeline.faces import Box
-from data_pipeline.prepare import prepare
 from kdjax import checks
+from kdjax.data_pipeline import faces, loader, manifest, video
+from kdjax.data_pipeline.builders import folder, schema
+from kdjax.data_pipeline.faces import Box
+from kdjax.data_pipeline.prepare import prepare
 
 SMALL = {"image_size": 16, "clip_length": 3, "frames_per_video": 2, "workers": 0}
 
@@ -116,8 +116,8 @@ def test_the_manifest_counts_and_names_what_was_left_out(source, tmp_path):
 
 SCRIPT = """
 import sys
-from data_pipeline import faces
-from data_pipeline.prepare import prepare
+from kdjax.data_pipeline import faces
+from kdjax.data_pipeline.prepare import prepare
 faces.make_detector = lambda name: lambda frame: [faces.Box(8, 4, 28, 24)] * int(frame.mean() > 30)
 small = {"image_size": 16, "clip_length": 3, "frames_per_video": 2, "workers": 0}
 prepare("folder", sys.argv[2], source=sys.argv[1], forge=True, **small)
@@ -229,7 +229,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
 def test_a_run_killed_near_its_end_leaves_nothing_that_is_taken_for_whole(
     source, tmp_path, monkeypatch, place
 ):
-    from data_pipeline import prepare as module
+    from kdjax.data_pipeline import prepare as module
 
     def die(*arguments):
         raise KeyboardInterrupt
@@ -256,7 +256,7 @@ def test_a_replacement_cut_off_between_its_renames_loses_nothing(source, tmp_pat
 
 def test_two_runs_at_once_are_refused(source, tmp_path):
     fcntl = pytest.importorskip("fcntl")
-    from data_pipeline import prepare as module
+    from kdjax.data_pipeline import prepare as module
 
     (tmp_path / "out.partial").mkdir()
     with (tmp_path / "out.partial" / module.MARK).open("w") as file:

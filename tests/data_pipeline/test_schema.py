@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.builders import schema
+from kdjax.data_pipeline.builders import schema
 from kdjax.types import FORGERIES, QUALITIES
 
 NAMES = st.sets(st.text("abcé/ 1", min_size=1, max_size=6), min_size=1, max_size=40)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.subsets import choose_subset
 from kdjax.checks import UserError
+from kdjax.data_pipeline.subsets import choose_subset
 
 IDENTITIES = np.arange(400) // 20  # 20 people
 LABELS = np.arange(400) % 2

@@ -6,12 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipeline.builders.synthfaces import forgeries, plan, render
-from data_pipeline.builders.synthfaces.identity import draw_identity, draw_scene, swapped
-from data_pipeline.builders.synthfaces.motion import State, draw_track, with_mouth_of, with_pose_of
-from data_pipeline.builders.synthfaces.performance import Performance
-from data_pipeline.builders.synthfaces.produce import produce
-from data_pipeline.work import Work
+from kdjax.data_pipeline.builders.synthfaces import forgeries, plan, render
+from kdjax.data_pipeline.builders.synthfaces.identity import draw_identity, draw_scene, swapped
+from kdjax.data_pipeline.builders.synthfaces.motion import (
+    State,
+    draw_track,
+    with_mouth_of,
+    with_pose_of,
+)
+from kdjax.data_pipeline.builders.synthfaces.performance import Performance
+from kdjax.data_pipeline.builders.synthfaces.produce import produce
+from kdjax.data_pipeline.work import Work
 from kdjax.types import FORGERIES
 
 SIZE = plan.Size(

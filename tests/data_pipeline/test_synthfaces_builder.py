@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_pipeline import loader, manifest
-from data_pipeline.builders.schema import SPLITS
-from data_pipeline.builders.synthfaces import SynthFaces
-from data_pipeline.builders.synthfaces.builder import SynthFacesConfig
-from data_pipeline.builders.synthfaces.plan import Size
-from data_pipeline.prepare import prepare
 from kdjax.checks import UserError
+from kdjax.data_pipeline import loader, manifest
+from kdjax.data_pipeline.builders.schema import SPLITS
+from kdjax.data_pipeline.builders.synthfaces import SynthFaces
+from kdjax.data_pipeline.builders.synthfaces.builder import SynthFacesConfig
+from kdjax.data_pipeline.builders.synthfaces.plan import Size
+from kdjax.data_pipeline.prepare import prepare
 from kdjax.types import FORGERIES, QUALITIES
 
 OPTIONS = {

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from data_pipeline import video
+from kdjax.data_pipeline import video
 
 LOSSLESS = (".png", ".bmp", ".tiff", ".webp", ".ppm")
 CONTAINERS = (".mp4", ".mov", ".mkv", ".avi", ".ts", ".flv")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline import work
 from kdjax import checks
+from kdjax.data_pipeline import work
 
 # Workers are started anew and import what they are sent, so functions come from a module on disk.
 FUNCTIONS = """
@@ -148,7 +148,7 @@ SCRIPT = """
 import signal
 import sys
 from pathlib import Path
-from data_pipeline import work
+from kdjax.data_pipeline import work
 import work_functions
 if __name__ == "__main__":
     # a shell starts what runs in its background with Ctrl-C ignored

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_pipeline.builders.synthfaces.canvas import Grid, paint, planes, smooth_step, soft
-from data_pipeline.builders.synthfaces.identity import Identity, Scene
+from kdjax.data_pipeline.builders.synthfaces.canvas import Grid, paint, planes, smooth_step, soft
+from kdjax.data_pipeline.builders.synthfaces.identity import Identity, Scene
 
 FINGER = 0.062
 """Half the width of a finger, in half image widths."""

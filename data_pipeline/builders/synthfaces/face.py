@@ -5,9 +5,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data_pipeline.builders.synthfaces import canvas
-from data_pipeline.builders.synthfaces.canvas import Grid, bump, paint, planes, smooth_step, soft
-from data_pipeline.builders.synthfaces.identity import Appearance, Identity, Layout, Scene
+from kdjax.data_pipeline.builders.synthfaces import canvas
+from kdjax.data_pipeline.builders.synthfaces.canvas import (
+    Grid,
+    bump,
+    paint,
+    planes,
+    smooth_step,
+    soft,
+)
+from kdjax.data_pipeline.builders.synthfaces.identity import Appearance, Identity, Layout, Scene
 
 DEPTH = 0.42
 """Height of the middle of a head above its outline, in half image widths."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data_pipeline.builders.synthfaces.canvas import bump, paint, planes, smooth_step, soft
-from data_pipeline.builders.synthfaces.face import Head
-from data_pipeline.builders.synthfaces.identity import Identity
-from data_pipeline.builders.synthfaces.motion import State
+from kdjax.data_pipeline.builders.synthfaces.canvas import bump, paint, planes, smooth_step, soft
+from kdjax.data_pipeline.builders.synthfaces.face import Head
+from kdjax.data_pipeline.builders.synthfaces.identity import Identity
+from kdjax.data_pipeline.builders.synthfaces.motion import State
 
 _WHITE, _PUPIL, _GLINT = planes((224, 218, 212)), planes((14, 14, 14)), planes((245, 245, 245))
 _THROAT, _TEETH = planes((52, 18, 18)), planes((226, 220, 206))

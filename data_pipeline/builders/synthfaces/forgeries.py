@@ -12,14 +12,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data_pipeline.builders.synthfaces import motion, render
-from data_pipeline.builders.synthfaces.canvas import soft
-from data_pipeline.builders.synthfaces.face import Head
-from data_pipeline.builders.synthfaces.identity import Scene, swapped
-from data_pipeline.builders.synthfaces.motion import State
-from data_pipeline.builders.synthfaces.performance import Performance
-from data_pipeline.builders.synthfaces.render import Renderer
-from data_pipeline.traces import upsampling_grid
+from kdjax.data_pipeline.builders.synthfaces import motion, render
+from kdjax.data_pipeline.builders.synthfaces.canvas import soft
+from kdjax.data_pipeline.builders.synthfaces.face import Head
+from kdjax.data_pipeline.builders.synthfaces.identity import Scene, swapped
+from kdjax.data_pipeline.builders.synthfaces.motion import State
+from kdjax.data_pipeline.builders.synthfaces.performance import Performance
+from kdjax.data_pipeline.builders.synthfaces.render import Renderer
+from kdjax.data_pipeline.traces import upsampling_grid
 
 REFERENCE_SIZE = 64
 """Widths of soft borders are given in pixels of a frame of this size."""

@@ -4,9 +4,14 @@ from functools import cached_property
 
 import numpy as np
 
-from data_pipeline.builders.synthfaces import render
-from data_pipeline.builders.synthfaces.identity import Identity, Scene, draw_identity, draw_scene
-from data_pipeline.builders.synthfaces.motion import State, draw_track
+from kdjax.data_pipeline.builders.synthfaces import render
+from kdjax.data_pipeline.builders.synthfaces.identity import (
+    Identity,
+    Scene,
+    draw_identity,
+    draw_scene,
+)
+from kdjax.data_pipeline.builders.synthfaces.motion import State, draw_track
 
 _PERSON, _RECORDING, _NOISE = range(3)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.builders.schema import SPLITS, assign_splits
+from kdjax.data_pipeline.builders.schema import SPLITS, assign_splits
 from kdjax.types import FORGERIES
 
 KINDS = FORGERIES[1:6]

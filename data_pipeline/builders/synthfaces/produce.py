@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.builders.schema import QUALITY_FACTORS
-from data_pipeline.builders.synthfaces import forgeries
-from data_pipeline.builders.synthfaces.performance import Performance
-from data_pipeline.builders.synthfaces.plan import Size, Task
-from data_pipeline.video import compress_clip
+from kdjax.data_pipeline.builders.schema import QUALITY_FACTORS
+from kdjax.data_pipeline.builders.synthfaces import forgeries
+from kdjax.data_pipeline.builders.synthfaces.performance import Performance
+from kdjax.data_pipeline.builders.synthfaces.plan import Size, Task
+from kdjax.data_pipeline.video import compress_clip
 
 _FORGING = 3
 

@@ -5,9 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from data_pipeline.builders.synthfaces import backdrop, canvas, face, features
-from data_pipeline.builders.synthfaces.identity import Identity, Scene
-from data_pipeline.builders.synthfaces.motion import State
+from kdjax.data_pipeline.builders.synthfaces import backdrop, canvas, face, features
+from kdjax.data_pipeline.builders.synthfaces.identity import Identity, Scene
+from kdjax.data_pipeline.builders.synthfaces.motion import State
 
 BACKDROP_SHARE, HAND_SHARE = 0.25, 0.6
 """How much of the head's shift the backdrop and the hand follow."""

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from data_pipeline.augment import make_augment
 from kdjax import methods
+from kdjax.data_pipeline.augment import make_augment
 from kdjax.methods import Inputs, Network
 from kdjax.methods.base import apply_student
 from kdjax.train import optim, parallel

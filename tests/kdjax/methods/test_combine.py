@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-import configs
+from kdjax import configs
 from kdjax.train.ramps import make_ramps
 from kdjax.train.step import method_inputs, prepare_batch
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipeline.augment import make_augment
 from kdjax import methods, models
+from kdjax.data_pipeline.augment import make_augment
 from kdjax.methods import Network
 from kdjax.train import optim, parallel
 from kdjax.train.state import create_state

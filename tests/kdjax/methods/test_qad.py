@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.sweeps import qad_table4
 from kdjax import losses
+from kdjax.configs.sweeps import qad_table4
 from kdjax.methods.base import apply_student
 from kdjax.train.step import method_inputs, prepare_batch
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.sweeps import tokd_table6
 from kdjax import transforms
+from kdjax.configs.sweeps import tokd_table6
 from kdjax.methods.projectors import Stack, apply_stack
 from kdjax.methods.tokd import PLANS
 from kdjax.train.step import method_inputs, prepare_batch

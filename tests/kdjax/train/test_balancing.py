@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.train import checkpoint, loop, pretrained, spikes
 from kdjax.train.initial import check_plan, initial_state

@@ -2,10 +2,10 @@
 
 import pytest
 
-import configs
-from data_pipeline import manifest
-from data_pipeline.loader import open_dataset
+from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.data_pipeline import manifest
+from kdjax.data_pipeline.loader import open_dataset
 from kdjax.train.config_checks import check_classes, rotation_power
 from kdjax.train.loop import train
 

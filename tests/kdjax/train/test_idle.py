@@ -2,7 +2,7 @@
 
 import pytest
 
-import configs
+from kdjax import configs
 from kdjax.methods.defaults import PARTS
 from kdjax.train.idle import READ_WITH, idle_settings
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.files import held
 from kdjax.train import checkpoint, loop

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.models.weights.resnet_names import schemes
 from kdjax.train.initial import check_plan, initial_state

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import configs
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.train.initial import initial_state
 from kdjax.train.loop import train

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import configs
+from kdjax import configs
 from kdjax.train import spikes
 from kdjax.train.loop import train
 
