@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from kdjax.methods.defaults import defaults
+from kdjax.defaults import defaults
 
 
 def get_config(method: str, network: str = "") -> ConfigDict:

@@ -10,12 +10,12 @@ import numpy as np
 
 from kdjax import losses
 from kdjax.checks import check_choice, check_positive, nearest
+from kdjax.defaults import defaults
 from kdjax.methods import base
 from kdjax.methods.add import add
 from kdjax.methods.base import Inputs, Method, Network, Recorded, Teacher
 from kdjax.methods.baselines import ALONE, baselines
 from kdjax.methods.ckd import ckd
-from kdjax.methods.defaults import defaults
 from kdjax.methods.kd import kd
 from kdjax.methods.part import Part, assemble
 from kdjax.methods.qad import qad

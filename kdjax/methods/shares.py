@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kdjax.checks import check_non_negative, nearest
-from kdjax.methods.defaults import PARTS
+from kdjax.defaults import PARTS
 
 ANY = "loss"
 """Stands for the one term of a part whose term is called after the loss that was chosen."""

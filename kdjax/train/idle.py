@@ -6,8 +6,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from kdjax import configs
+from kdjax.defaults import PARTS
 from kdjax.methods import defaults
-from kdjax.methods.defaults import PARTS
 
 Condition = tuple[str, tuple[Any, ...]]
 """An option, and its values at which another one is read."""

@@ -17,7 +17,14 @@ OWN = frozenset({"kdjax", "configs", "data_pipeline"})
 
 VOCABULARY = ("kdjax", "kdjax.types", "kdjax.checks", "kdjax.version")
 SIGNAL = (*VOCABULARY, "kdjax.signal")
-MATHEMATICS = (*SIGNAL, "kdjax.losses", "kdjax.transforms", "kdjax.models", "kdjax.methods")
+MATHEMATICS = (
+    *SIGNAL,
+    "kdjax.defaults",
+    "kdjax.losses",
+    "kdjax.transforms",
+    "kdjax.models",
+    "kdjax.methods",
+)
 ANYTHING = ("kdjax",)
 
 ARROWS = {
@@ -25,6 +32,7 @@ ARROWS = {
     "kdjax.types": (),
     "kdjax.checks": (),
     "kdjax.version": (),
+    "kdjax.defaults": (),
     "kdjax.files": VOCABULARY,
     "kdjax.signal": VOCABULARY,
     "kdjax.losses": VOCABULARY,
@@ -34,6 +42,7 @@ ARROWS = {
     "kdjax.methods": MATHEMATICS,
     "kdjax.train": (
         *(*VOCABULARY, "kdjax.files", "kdjax.models", "kdjax.methods", "kdjax.transforms"),
+        "kdjax.defaults",
         *("kdjax.evaluate", "kdjax.data_pipeline", "kdjax.configs"),
     ),
     "kdjax.train.state": (*VOCABULARY, "kdjax.methods", "kdjax.models"),
@@ -50,7 +59,7 @@ ARROWS = {
     "kdjax.commands": ANYTHING,
     "kdjax.demo": ANYTHING,
     "kdjax.data_pipeline": SIGNAL,
-    "kdjax.configs": ("kdjax.checks", "kdjax.types", "kdjax.methods.defaults"),
+    "kdjax.configs": ("kdjax.checks", "kdjax.defaults"),
 }
 """`{package or module: packages it may import beside its own}`; the longest name that fits counts."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kdjax import configs
-from kdjax.methods.defaults import PARTS
+from kdjax.defaults import PARTS
 from kdjax.train.idle import READ_WITH, idle_settings
 
 
