@@ -23,7 +23,7 @@ RESULTS = HERE / "results" / "evidence"
 FROZEN = HERE / "evidence_data.json"
 FORMAT = 1
 
-NEUTRAL: dict[str, Any] = {"train.balance": "none"}
+NEUTRAL: dict[str, Any] = {"train.balance": "none", "data.augmentation": ""}
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 
 UNDECIDED = RUNTIME_KEYS | {

@@ -4,84 +4,106 @@ A configuration is named `METHOD[:NETWORK]` and changed by `--config.a.b=value`;
 """
 
 import importlib
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import RequiredValueError
 
 from kdjax.checks import UserError, nearest
+from kdjax.configs import base, programs
 from kdjax.configs.values import convert, is_none
+from kdjax.extensions import NOTHING, Extensions, of_program
 
 NAMES = ("supervised", "kd", "ckd", "add", "tokd", "qad", "baselines", "combine")
 """The configurations that ship with the package."""
 
+NOTES = "notes."
+"""Begins the keys of the block that may hold anything: it is kept with a run, and changes nothing."""
 
-def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
-    """Returns the configuration `NAME[:NETWORK]` or `FILE.py[:NETWORK]` with overrides applied.
+
+class Loaded(NamedTuple):
+    """A configuration, and what the program that made it adds to the library."""
+
+    config: ConfigDict
+    extensions: Extensions
+
+
+def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Returns the configuration `NAME[:NETWORK]` or `PROGRAM[:ARGUMENT]` with overrides applied; see `read`."""
+    return read(spec, overrides).config
+
+
+def read(
+    spec: str, overrides: Mapping[str, Any] | None = None, extensions: Extensions = NOTHING
+) -> Loaded:
+    """Returns the configuration `NAME[:NETWORK]` or `PROGRAM[:ARGUMENT]` with overrides applied, and its extensions.
 
     Args:
-      spec: a shipped name, or a Python file of the user's own with `get_config(network)`.
-      overrides: texts by dotted key, as given on the command line.
+      spec: a shipped name; or a program of the user's own with `get_config()` or `get_config(argument)`, as
+        `FILE.py` or `package.module`, which may name parts of its own (`kdjax.extensions.Extensions`).
+      overrides: texts by dotted key, as given on the command line, or values.
+      extensions: more of the user's own, beside the program's.
 
     Raises:
       UserError: for an unknown name or key, or a value of another type.
     """
     name, _, argument = spec.partition(":")
-    config = _call(name, argument)
-    for key, text in (overrides or {}).items():
-        override(config, key, text)
-    return config
-
-
-def _call(name: str, argument: str) -> ConfigDict:
-    get_config = _module(name).get_config
     if name in NAMES:
-        return get_config(argument)
-    try:
-        config = get_config(argument)
-    except Exception as error:
-        raise UserError(f"get_config({argument!r}) of {name} fails: {error!r}") from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"get_config() of {name} must return a ConfigDict, as configs.base does")
-    # what the program returns must be readable again from the run's config.json
-    return from_json(to_json(config))
-
-
-def _module(name: str) -> Any:
-    if name in NAMES:
-        return importlib.import_module(f"kdjax.configs.{name}")
-    if not name.endswith(".py"):
+        made = _shipped(name).get_config(argument)
+    elif programs.is_program(name):
+        program = programs.load_program(name, "get_config")
+        extensions = extensions.join(of_program(program, name))
+        made = programs.call(program, name, "get_config", argument)
+        if not isinstance(made, ConfigDict):
+            raise UserError(
+                f"get_config() of {name} must return a ConfigDict, as kdjax.configs.base does"
+            )
+    else:
         raise UserError(f"no configuration is called {name!r}; {nearest(name, NAMES)}")
-    return load_program(Path(name), "get_config")
+    base.extend(made, extensions)
+    # before the result is resolved: fields that refer to others follow the overrides
+    reference = made if name in NAMES else _blank(_method_of(made), extensions)
+    for key, text in (overrides or {}).items():
+        override(made, key, text, reference)
+    return Loaded(made if name in NAMES else checked(made, extensions), extensions)
 
 
-def load_program(path: Path, function: str) -> Any:
-    """Imports a Python file that the user named on the command line, and checks that it defines `function`."""
-    if not path.is_file():
-        raise UserError(f"no file {path}; give a Python file that defines {function}()")
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    if found is None or found.loader is None:
-        raise UserError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{path} fails when it is imported: {error!r}") from error
-    if not hasattr(module, function):
-        raise UserError(f"{path} does not define {function}()")
-    return module
+def checked(config: ConfigDict, extensions: Extensions = NOTHING) -> ConfigDict:
+    """Returns a configuration that a program made or changed as the command line would have made it: locked, resolved.
+
+    Raises:
+      UserError: for a key, method or type that this version does not know, and for a value that was never filled in.
+    """
+    return from_json(to_json(config), extensions)
 
 
-def override(config: ConfigDict, key: str, value: Any) -> None:
+def program(name: str) -> Extensions:
+    """Returns what the program `FILE.py` or `package.module` adds to the library; an empty name adds nothing."""
+    return of_program(programs.load_program(name), name) if name else NOTHING
+
+
+def _shipped(name: str) -> Any:
+    return importlib.import_module(f"kdjax.configs.{name}")
+
+
+def override(config: ConfigDict, key: str, value: Any, reference: ConfigDict | None = None) -> None:
     """Sets `a.b` of the configuration from a text, or from a value of the right type.
+
+    Args:
+      config: what is changed.
+      key: the dotted key.
+      value: a text as given on the command line, or a value.
+      reference: whose fields say which keys there are and of which type; None: the configuration's own.
 
     Raises:
       UserError: for an unknown key, naming the nearest known one, or a value of another type.
     """
-    flat = dict(flatten(config))
+    if key.startswith(NOTES):
+        _note(config, key, value)
+        return
+    flat = dict(flatten(config if reference is None else reference))
     if key not in flat:
         raise UserError(f"unknown configuration key {key!r}; {nearest(key, flat)}")
     if key == "method.name" and value != flat[key]:
@@ -90,21 +112,48 @@ def override(config: ConfigDict, key: str, value: Any) -> None:
     *path, leaf = key.split(".")
     for part in path:
         parent = parent[part]
-    empty = is_none(value) and _may_be_empty(key, config)
-    parent[leaf] = convert(key, value, flat[key], empty)
+    empty = is_none(value) and _may_be_empty(key, config, flat[key])
+    try:
+        parent[leaf] = convert(key, value, flat[key], empty)
+    except KeyError as error:
+        raise UserError(f"{key} is not in the configuration that the program made") from error
 
 
-def _may_be_empty(key: str, config: ConfigDict) -> bool:
+def _note(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets a field of the free block `notes`."""
+    parent = config
+    with config.unlocked():
+        *path, leaf = key.split(".")
+        for part in path:
+            if part not in parent:
+                parent[part] = ConfigDict()
+            parent = parent[part]
+        parent[leaf] = value
+
+
+def _may_be_empty(key: str, config: ConfigDict, value: Any) -> bool:
     """Returns whether a field's default is no text at all, or no element."""
-    from kdjax.configs import base
-
-    default = dict(flatten(base.get_config(config.method.name))).get(key)
-    return default in ("", ())
+    method = config.method.name
+    if method in NAMES:
+        default = dict(flatten(base.get_config(method)))
+        value = default.get(key, value)
+    return value in ("", ())
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every leaf as `(dotted key, value)`."""
-    for key, value in config.items():
+    """Yields every leaf as `(dotted key, value)`, references followed.
+
+    Raises:
+      UserError: for a required placeholder that was never filled in.
+    """
+    for key in config:
+        try:
+            value = config[key]
+        except RequiredValueError as error:
+            raise UserError(
+                f"{prefix}{key} is a placeholder that nobody filled in; set it in the program, or by "
+                f"--config.{prefix}{key}=VALUE"
+            ) from error
         if isinstance(value, ConfigDict):
             yield from flatten(value, f"{prefix}{key}.")
         else:
@@ -112,31 +161,98 @@ def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
-    """Returns the configuration as what JSON can hold; tuples become lists."""
-    return json.loads(json.dumps(config.to_dict()))
+    """Returns the configuration as what JSON can hold; tuples become lists, NumPy's numbers numbers.
+
+    Raises:
+      UserError: for a value that JSON cannot hold, or a placeholder that was never filled in.
+    """
+    found: dict[str, Any] = {key: {} for key in config if isinstance(config[key], ConfigDict)}
+    for key, value in flatten(config):
+        *path, leaf = key.split(".")
+        block = found
+        for part in path:
+            block = block.setdefault(part, {})
+        try:
+            block[leaf] = json.loads(json.dumps(value, default=_number))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{key}={value!r} is no number, text, boolean or list of such"
+            ) from error
+    return found
 
 
-def from_json(values: Mapping[str, Any]) -> ConfigDict:
+def _number(value: Any) -> Any:
+    """Returns what a NumPy scalar or array holds, for JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError
+
+
+def from_json(
+    values: Mapping[str, Any], extensions: Extensions = NOTHING, *, recorded: bool = False
+) -> ConfigDict:
     """Returns the configuration that `to_json` wrote, its keys and types checked.
+
+    Args:
+      values: what it wrote.
+      extensions: the user's own.
+      recorded: whether a method or options that are neither shipped nor among the extensions are taken as they were
+        written: of a run that is read without the program that it was made by.
 
     Raises:
       UserError: for a method, key or type that this version does not know.
     """
-    block = values.get("method") if isinstance(values, Mapping) else None
-    method = block.get("name") if isinstance(block, Mapping) else None
-    if not isinstance(method, str):
-        raise UserError("a configuration must be an object with a method and its name")
-    if method not in NAMES:
-        raise UserError(f"no method is called {method!r}; {nearest(str(method), NAMES)}")
-    config = load(method)
-    for key, value in _flatten_json(values):
+    method = _method_of(values)
+    known = method in NAMES or method in extensions.methods
+    if recorded and not known:
+        config = base.get_config("supervised")
+        with config.unlocked():
+            config.method = ConfigDict(_tuples(values["method"]))
+    else:
+        config = _blank(method, extensions)
+    if recorded:
+        with config.unlocked():
+            for block in _recorded_blocks(values, config):
+                config[block] = ConfigDict(_tuples(values[block]))
+    for key, value in flatten_mapping(values):
         override(config, key, value)
     return config
 
 
-def _flatten_json(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _recorded_blocks(values: Mapping[str, Any], config: ConfigDict) -> list[str]:
+    """Returns the blocks of a user's own options that a configuration does not have."""
+    return [key for key in ("own",) if isinstance(values.get(key), Mapping) and key not in config]
+
+
+def _method_of(values: Mapping[str, Any] | ConfigDict) -> str:
+    block = values.get("method") if isinstance(values, Mapping | ConfigDict) else None
+    method = block.get("name") if isinstance(block, Mapping | ConfigDict) else None
+    if not isinstance(method, str):
+        raise UserError("a configuration must be an object with a method and its name")
+    return method
+
+
+def _blank(method: str, extensions: Extensions) -> ConfigDict:
+    """Returns a method's configuration at its defaults, with all options of the user's own."""
+    if method in extensions.methods:
+        return base.get_config(method, extensions=extensions)
+    if method not in NAMES:
+        known = (*NAMES, *extensions.methods)
+        raise UserError(f"no method is called {method!r}; {nearest(method, known)}")
+    return base.extend(_shipped(method).get_config(""), extensions)
+
+
+def flatten_mapping(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every leaf of nested mappings as `(dotted key, value)`."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten_json(value, f"{prefix}{key}.")
+            yield from flatten_mapping(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _tuples(value: Any) -> Any:
+    """Returns JSON with its lists as tuples, as configurations have them."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(part) for key, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,19 +1,29 @@
 """Every default, once. A method's file says only what differs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from kdjax.defaults import defaults
+from kdjax.extensions import NOTHING, Extensions
 
 
-def get_config(method: str, network: str = "") -> ConfigDict:
-    """Returns the configuration of a method with every field at its default.
+def get_config(
+    method: str, network: str = "", *, extensions: Extensions = NOTHING, **own: Any
+) -> ConfigDict:
+    """Returns the configuration of a method with every field at its default; it is locked.
 
     Args:
-      method: a name of `kdjax.methods.names()`.
+      method: a name of `kdjax.methods.names()`, or of the user's own methods.
       network: the student's network; `resnet50` (ADD's) when empty.
+      extensions: what the user adds to the library.
+      **own: the same by kind, as `methods=METHODS`.
     """
+    if own:
+        extensions = Extensions(**own)
     config = ConfigDict()
-    config.method = ConfigDict({"name": method, **defaults(method)})
+    config.method = ConfigDict({"name": method, **defaults(method, extensions.method_options())})
 
     config.student = ConfigDict()
     config.student.network = network or "resnet50"
@@ -49,6 +59,8 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.data.image_size = 0
     config.data.flip = True
     config.data.random_crop = True
+    # one of the user's own, after those
+    config.data.augmentation = ""
     config.data.threads = 4
     config.data.workers = 0
     config.data.read_ahead = 512
@@ -104,4 +116,24 @@ def get_config(method: str, network: str = "") -> ConfigDict:
     config.seed = ConfigDict()
     config.seed.data = 0
     config.seed.student = 0
+
+    # free: kept with a run, and read by nobody
+    config.notes = ConfigDict()
+    return extend(config.lock(), extensions)
+
+
+def extend(config: ConfigDict, extensions: Extensions) -> ConfigDict:
+    """Returns the configuration with the options of the user's own that it has not yet, at their defaults."""
+    with config.unlocked():
+        if config.method.name == "combine":
+            _add(config.method, extensions.method_options())
+        if others := extensions.other_options():
+            _add(config, {"own": {}})
+            _add(config.own, others)
     return config
+
+
+def _add(block: ConfigDict, options: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, own in options.items():
+        if name not in block:
+            block[name] = ConfigDict(own)

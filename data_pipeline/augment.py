@@ -34,10 +34,14 @@ def check_crop(stored: int, size: int) -> None:
         )
 
 
+Own = Callable[[Array, Array, Array], Array]
+"""`(image float32 [H, W, 3] in [0, 1], key, step) -> image`: an augmentation of the user's own, of one example."""
+
+
 def make_augment(
-    size: int, *, flip: bool, random_crop: bool
-) -> Callable[[Array, Images, Array, Array], Images]:
-    """Returns `augment(key, images, index, epoch)`: a random crop of `size` pixels and a horizontal flip.
+    size: int, *, flip: bool, random_crop: bool, own: Own | None = None
+) -> Callable[..., Images]:
+    """Returns `augment(key, images, index, epoch, step=0)`: a random crop of `size` pixels and a horizontal flip.
 
     The draw comes from `fold_in(key, epoch, index)`: it does not depend on the batch, the number of devices or the
     student's seed, and all qualities of an example get the same.
@@ -46,6 +50,10 @@ def make_augment(
       size: side of the crop in pixels.
       flip: whether half of the draws are mirrored.
       random_crop: whether the crop's place is drawn; otherwise it is the centre.
+      own: what comes after both; all qualities of an example are given the same key.
+
+    Raises:
+      ValueError: when it is traced, for an `own` that changes shape or dtype.
     """
 
     def draw(key: Array, epoch: Array, index: Array, room: int) -> tuple[Array, Array]:
@@ -64,14 +72,44 @@ def make_augment(
             image = jnp.where(mirrored, image[:, ::-1], image)
         return image
 
-    def augment(key: Array, images: Images, index: Array, epoch: Array) -> Images:
+    def augment(
+        key: Array, images: Images, index: Array, epoch: Array, step: Array | int = 0
+    ) -> Images:
         stored = next(iter(images.values())).shape[1]
         check_crop(stored, size)
         mirrored, places = draw(key, epoch, index, stored - size)
         prepared = images if random_crop else {q: center_crop(x, size) for q, x in images.items()}
-        return {
+        found = {
             quality: to_float(jax.vmap(transform)(image, mirrored, places))
             for quality, image in prepared.items()
         }
+        if own is None:
+            return found
+        folded = jax.random.fold_in(jax.random.fold_in(key, epoch), OWN)
+        keys = jax.vmap(partial(jax.random.fold_in, folded))(index)
+        steps = jnp.asarray(step, jnp.int32)
+        return {quality: _apply_own(own, image, keys, steps) for quality, image in found.items()}
 
     return augment
+
+
+OWN = 0x6B64
+"""Folded into the epoch's key, so that what a user's augmentation draws is independent of crop and flip."""
+
+
+def _apply_own(own: Own, images: Array, keys: Array, step: Array) -> Array:
+    found = jax.vmap(own, in_axes=(0, 0, None))(images, keys, step)
+    if not isinstance(found, jax.Array) or (found.shape, found.dtype) != (
+        images.shape,
+        images.dtype,
+    ):
+        given = f"{images.dtype} {list(images.shape[1:])}"
+        got = (
+            f"{found.dtype} {list(found.shape[1:])}"
+            if isinstance(found, jax.Array)
+            else f"a {type(found).__name__}"
+        )
+        raise ValueError(
+            f"the augmentation must return an image as it was given, {given}; it returns {got}"
+        )
+    return found

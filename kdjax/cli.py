@@ -9,6 +9,8 @@ from pathlib import Path
 from kdjax.checks import UserError
 from kdjax.version import __version__
 
+CONFIG = "METHOD[:NETWORK], or a Python file or module of your own, FILE.py[:ARGUMENT]"
+
 SPLITS = ("train", "validation", "test")
 
 CONFIG_HELP = """\
@@ -187,12 +189,21 @@ def _prepare(commands: argparse._SubParsersAction) -> None:
     )
 
 
+def _add_program(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--program",
+        default="",
+        help="Python file, or module, that names networks, methods and so on of your own, as METHODS = {...}",
+    )
+
+
 def _train(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands, "train", "train a run, or go on with an interrupted one", takes_config=True
     )
-    parser.add_argument("--config", required=True, help="METHOD[:NETWORK], or a FILE.py[:NETWORK]")
+    parser.add_argument("--config", required=True, help=CONFIG)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+    _add_program(parser)
 
 
 def _evaluate(commands: argparse._SubParsersAction) -> None:
@@ -201,6 +212,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", default="test", choices=SPLITS, help="split to evaluate on")
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--limit", type=int, default=0, help="at most so many images; 0: all")
+    _add_program(parser)
 
 
 def _report(commands: argparse._SubParsersAction) -> None:
@@ -228,8 +240,9 @@ def _sweep(commands: argparse._SubParsersAction) -> None:
         "sweep",
         help="a table of the papers, as tokd_table6, or a Python file whose sweep() yields dicts",
     )
-    parser.add_argument("--config", required=True, help="METHOD[:NETWORK], or a FILE.py[:NETWORK]")
+    parser.add_argument("--config", required=True, help=CONFIG)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
+    _add_program(parser)
     parser.add_argument(
         "--seeds",
         type=int,
@@ -246,7 +259,7 @@ def _info(commands: argparse._SubParsersAction) -> None:
         commands, "info", "show versions, devices, networks, a run or a data set", takes_config=True
     )
     parser.add_argument("path", nargs="?", type=Path, help="folder of a run or a data set")
-    parser.add_argument("--config", help="show the fields of METHOD[:NETWORK]")
+    parser.add_argument("--config", help="show the fields of METHOD[:NETWORK], or of FILE.py")
     parser.add_argument(
         "--network", help="show parameters, multiply-adds and feature shapes of a network"
     )

@@ -3,7 +3,9 @@
 They are the papers' but where docs/decisions.md says what a paper's does to a student.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 COMMON: dict[str, Any] = {
@@ -112,8 +114,17 @@ CHANGED: dict[str, dict[str, Any]] = {"kd": {"cross_entropy_weight": 0.1}}
 """Common options that a method has its own default for."""
 
 
-def defaults(method: str) -> dict[str, Any]:
-    """Returns every option of a method, at its default; `combine` has those of every part."""
+def defaults(
+    method: str, own: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Returns every option of a method, at its default; `combine` has those of every part.
+
+    Args:
+      method: its name.
+      own: the options of the user's own methods (`Extensions.method_options()`).
+    """
     if method == "combine":
-        return {**COMMON, "parts": (), **deepcopy(PARTS)}
+        return {**COMMON, "parts": (), **deepcopy(PARTS), **deepcopy(dict(own))}
+    if method in own:
+        return {**COMMON, **deepcopy(own[method])}
     return {**COMMON, **CHANGED.get(method, {}), **deepcopy(PARTS.get(method, {}))}

@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 import jax
+
+from kdjax.configs import programs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -54,6 +57,16 @@ def labelled_dataset(
         )
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def forgotten_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets each test have programs of the same name, and folders of its own on the path."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in programs._LOADED:
+        sys.modules.pop(name, None)
+    programs._LOADED.clear()
 
 
 def write_dataset(folder: Path, example: Callable[[int], dict]) -> Path:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.commands.tables import print_results, print_summary
 from kdjax.train.sweep import read_sweep, sweep
@@ -18,6 +19,7 @@ def run(options: argparse.Namespace) -> None:
         options.workdir,
         seeds=options.seeds,
         baseline=options.baseline,
+        extensions=configs.program(options.program),
     )
     if done := [run for run, evaluation in results if evaluation is not None]:
         if options.seeds > 1 or options.baseline:

@@ -8,8 +8,9 @@ from kdjax.train.loop import train
 
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
-    config = configs.load(options.config, options.overrides)
-    result = train(config, options.workdir)
+    more = configs.program(options.program)
+    config, extensions = configs.read(options.config, options.overrides, more)
+    result = train(config, options.workdir, extensions)
     print(
         f"{options.workdir}: step {result['step']}, best validation "
         f"{config.train.selection} {result['best_metric']:.4f} at step {result['best_step']}; "

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,14 @@ import numpy as np
 from kdjax import losses
 from kdjax.checks import check_choice, check_positive, nearest
 from kdjax.defaults import defaults
+from kdjax.extensions import NONE, Extensions, Factories, Factory, check_new
 from kdjax.methods import base
 from kdjax.methods.add import add
 from kdjax.methods.base import Inputs, Method, Network, Recorded, Teacher
 from kdjax.methods.baselines import ALONE, baselines
 from kdjax.methods.ckd import ckd
 from kdjax.methods.kd import kd
+from kdjax.methods.own import checked_part
 from kdjax.methods.part import Part, assemble
 from kdjax.methods.qad import qad
 from kdjax.methods.shares import part_shares
@@ -40,8 +42,6 @@ __all__ = [
     "qad",
     "tokd",
 ]
-
-Factory = Callable[..., Part]
 
 TEACHERLESS = ("qad", *ALONE)
 """Parts, and rows of `baselines`, that learn from no teacher."""
@@ -68,6 +68,7 @@ def create(
     dataset_size: int = 0,
     indices: np.ndarray | None = None,
     steps_per_epoch: int = 1,
+    own: Factories = NONE,
     **options: Any,
 ) -> Method:
     """Returns the method called `name`: cross-entropy, and its part; `combine` sums several parts.
@@ -81,14 +82,17 @@ def create(
       dataset_size: number of training images.
       indices: their `index`, ascending; None: from 0 to `dataset_size - 1`.
       steps_per_epoch: steps in which each of them is seen once.
+      own: the user's own factories by name (`Extensions.methods`).
       **options: what differs from `defaults(name)`.
 
     Raises:
       ValueError: for an unknown name or an option out of range.
     """
-    if name not in names():
-        raise ValueError(f"unknown method {name!r}; {nearest(name, names())}")
-    known = defaults(name)
+    check_new("the method", own, names())
+    if name not in (*names(), *own):
+        raise ValueError(f"unknown method {name!r}; {nearest(name, (*names(), *own))}")
+    known = defaults(name, Extensions(methods=own).method_options())
+    factories = {**_parts(), **own}
     options = _complete(options, known, name)
     facts: dict[str, Any] = {
         "qualities": tuple(qualities),
@@ -104,19 +108,24 @@ def create(
         if not names_of_parts or len(set(names_of_parts)) < len(names_of_parts):
             raise ValueError("method.parts must name one or more different methods, as qad,add")
         for part in names_of_parts:
-            check_choice("method.parts", part, tuple(_parts()))
-        options |= {part: _complete(options[part], known[part], part) for part in _parts()}
-        _check_unused(names_of_parts, options, known)
+            check_choice("method.parts", part, tuple(factories))
+        options |= {part: _complete(options[part], known[part], part) for part in factories}
+        _check_unused(set(factories) - set(names_of_parts), options, known)
         chosen = {part: options[part] for part in names_of_parts}
         if all(_needs_none(part, own) for part, own in chosen.items()):
             base.check_no_teachers(f"combine with method.parts={','.join(chosen)}", teachers)
     elif name == "supervised":
         base.check_no_teachers(name, teachers)
         chosen = {}
-    parts = [
-        _build(part, student, teachers, facts, own, alone=name != "combine")
-        for part, own in chosen.items()
-    ]
+    parts = []
+    for part, given in chosen.items():
+        usual = (known if name != "combine" else known[part])["shares"]
+        built = _build(
+            part, factories[part], student, teachers, facts, given, usual, alone=name != "combine"
+        )
+        if isinstance(built, Method):
+            return built
+        parts.append(built)
     return assemble(
         student,
         facts["qualities"],
@@ -140,21 +149,25 @@ def _complete(options: Mapping[str, Any], known: Mapping[str, Any], name: str) -
 
 def _build(
     name: str,
+    factory: Factory,
     student: Network,
     teachers: Sequence[Teacher],
     facts: dict[str, Any],
     options: dict[str, Any],
+    usual: Mapping[str, float],
     *,
     alone: bool,
-) -> Part:
-    factory = _parts()[name]
+) -> Part | Method:
     wanted = inspect.signature(factory).parameters
     facts = {key: value for key, value in facts.items() if key in wanted}
 
-    def build(teachers: Sequence[Teacher]) -> Part:
-        own = {key: value for key, value in options.items() if key != "shares"}
-        part = factory(student, teachers, **facts, **own)
-        return part._replace(shares=part_shares(name, part.term_names, options["shares"]))
+    def build(teachers: Sequence[Teacher]) -> Part | Method:
+        given = {key: value for key, value in options.items() if key != "shares" or key in wanted}
+        made = checked_part(name, factory(student, teachers, **facts, **given), alone=alone)
+        if isinstance(made, Method):
+            return made
+        shares = part_shares(name, made.term_names, options["shares"], usual)
+        return made._replace(name=name, shares=shares)
 
     if alone:
         return build(teachers)
@@ -179,14 +192,14 @@ def _naming(part: str, options: Mapping[str, Any], function: Callable[..., Any])
 
 
 def _check_unused(
-    parts: Sequence[str], options: Mapping[str, Any], known: Mapping[str, Any]
+    absent: Iterable[str], options: Mapping[str, Any], known: Mapping[str, Any]
 ) -> None:
     """Raises ValueError when something is set of a part that the combination does not have."""
-    for part in set(_parts()) - set(parts):
+    for part in sorted(absent):
         for key, value in options[part].items():
             if value != known[part][key]:
                 raise ValueError(
-                    f"method.{part}.{key}={value} is set, but method.parts={','.join(parts)} "
+                    f"method.{part}.{key}={value} is set, but method.parts={','.join(options['parts'])} "
                     f"does not name {part}"
                 )
 

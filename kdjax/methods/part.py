@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,9 @@ def assemble(
                 group: tree if group == "student" else tree.get(part.name, {})
                 for group, tree in params.items()
             }
-            found, aux[part.name], seen = part.compare(outputs, own, view(part, inputs))
+            seen_by = view(part, inputs)
+            compared = part.compare(outputs, own, seen_by)
+            found, aux[part.name], seen = checked(part, compared, seen_by.aux)
             values |= {name_of(part, name): term for name, term in found.items()}
             metrics |= {name_of(part, name): metric for name, metric in seen.items()}
         values = {name: balanced(name, value, inputs.hyper) for name, value in values.items()}
@@ -157,6 +159,40 @@ def assemble(
         term_names=("cross_entropy", *names),
         shares=shares,
     )
+
+
+def checked(part: Part, compared: Any, aux: PyTree) -> tuple[Terms, PyTree, Metrics]:
+    """Returns what a part's `compare` gave, if it is what the part announced: seen when it is traced.
+
+    Raises:
+      ValueError: for anything but `(terms, aux, metrics)`; a term that `term_names` does not name or that is
+        no floating scalar; an auxiliary state of another structure, shape or dtype than it was given.
+    """
+    what = f"compare of part {part.name}"
+    if not (
+        isinstance(compared, tuple) and len(compared) == 3 and isinstance(compared[0], Mapping)
+    ):
+        raise ValueError(f"{what} must return (terms by name, auxiliary state, metrics by name)")
+    for name, value in compared[0].items():
+        if name not in part.term_names:
+            known = ", ".join(part.term_names) or "none"
+            raise ValueError(f"{what} returns the term {name!r}; its term_names are: {known}")
+        if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise ValueError(
+                f"{what} must return scalars of floating point numbers; its term {name!r} is "
+                f"{jnp.result_type(value)} of shape {jnp.shape(value)}"
+            )
+    old, new = (jax.tree.map(_form, tree) for tree in (aux, compared[1]))
+    if old != new:
+        raise ValueError(
+            f"{what} must return its auxiliary state with the structure, shapes and dtypes that it was given: {old}; "
+            f"it returns {new}"
+        )
+    return compared
+
+
+def _form(value: Any) -> str:
+    return f"{jnp.result_type(value)}{list(jnp.shape(value))}"
 
 
 TERM = "term/"

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from kdjax.checks import check_non_negative, nearest
-from kdjax.defaults import PARTS
 
 ANY = "loss"
 """Stands for the one term of a part whose term is called after the loss that was chosen."""
 
 
 def part_shares(
-    part: str, term_names: Sequence[str], shares: Mapping[str, float]
+    part: str,
+    term_names: Sequence[str],
+    shares: Mapping[str, float],
+    usual: Mapping[str, float],
 ) -> dict[str, float]:
     """Returns the shares of the terms that a part has; a term without one is not balanced.
 
@@ -18,11 +20,11 @@ def part_shares(
       part: name of the part.
       term_names: its terms, as it is configured.
       shares: `method.shares`. What the configuration leaves out may keep its default share.
+      usual: the default shares.
 
     Raises:
       ValueError: for a share that is negative, or that names no term.
     """
-    usual = PARTS[part]["shares"]
     found: dict[str, float] = {}
     for name, share in shares.items():
         check_non_negative(f"method.shares.{name}", share)

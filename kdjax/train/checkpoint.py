@@ -8,16 +8,18 @@ from typing import Any
 
 import grain.checkpoint
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from kdjax import configs, models
+from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import read_json, write_json
 from kdjax.methods import Network
 from kdjax.models.weights.runs import restore_best
+from kdjax.train.networks import network, own_options, variable_shapes
+from kdjax.train.programs import PROGRAM, check_known_network
 from kdjax.train.state import TrainState
 from kdjax.types import PyTree
 
@@ -198,42 +200,8 @@ def read_config(run: str | Path) -> ConfigDict:
     Raises:
       UserError: when the folder is not a run.
     """
-    return configs.from_json(read_json(Path(run) / "config.json", "a run of `kdjax train`"))
-
-
-def student_network(config: ConfigDict, axis_name: str | None = None) -> Network:
-    """Returns the untrained network that a configuration describes."""
-    return network(config.student, config.student.dtype, axis_name)
-
-
-def network(
-    student: ConfigDict, dtype: str, axis_name: str | None = None, *, key: str = "student"
-) -> Network:
-    """Returns the network of a `student` block, computing in `dtype`; `key` is the block that errors name.
-
-    Raises:
-      UserError: for an unknown network or dtype.
-    """
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise UserError(f"{key}.dtype={dtype!r} must be float32, bfloat16 or float16")
-    try:
-        module = models.create(
-            student.network,
-            dtype=jnp.dtype(dtype),
-            width=student.width,
-            layout=student.layout,
-            axis_name=axis_name,
-        )
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key}.network={student.network!r}: {error}") from error
-    mean, std = models.normalization(student.network, student.layout)
-    return Network(module, tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def variable_shapes(net: Network, image_size: int) -> PyTree:
-    """Returns shapes and dtypes of a network's variables, for images of a size."""
-    image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-    return jax.eval_shape(lambda x: net.module.init(jax.random.key(0), x, train=False), image)
+    values = read_json(Path(run) / "config.json", "a run of `kdjax train`")
+    return configs.from_json(values, recorded=(Path(run) / PROGRAM).exists())
 
 
 def image_size_of(run: str | Path, config: ConfigDict) -> int:
@@ -246,19 +214,25 @@ def image_size_of(run: str | Path, config: ConfigDict) -> int:
     return stored if isinstance(stored, int) and stored > 0 else 64
 
 
-def load_best(run: str | Path, *, dtype: str = "") -> tuple[Network, PyTree, int]:
+def load_best(
+    run: str | Path, *, dtype: str = "", extensions: Extensions = NOTHING
+) -> tuple[Network, PyTree, int]:
     """Returns network, variables and step of a run's best checkpoint.
 
     Args:
       run: folder of a run.
       dtype: the dtype to compute in; the run's own when empty.
+      extensions: the user's own, among them the network where it is not shipped.
 
     Raises:
       UserError: when there is no checkpoint, or it is of another model.
     """
     folder = Path(run)
     config = read_config(folder)
-    net = network(config.student, dtype or config.student.dtype, key="teacher")
+    check_known_network(folder, config, extensions)
+    options = own_options(config, config.student.network)
+    dtype = dtype or config.student.dtype
+    net = network(config.student, dtype, key="teacher", extensions=extensions, options=options)
     shapes = variable_shapes(net, image_size_of(folder, config))
     variables, step = restore_best(folder)
     check_variables(variables, shapes, f"{folder}/best/{step}", config.student.network)

@@ -9,6 +9,7 @@ from kdjax import configs
 from kdjax.checks import check_choice, check_non_negative, check_positive
 from kdjax.data_pipeline import manifest
 from kdjax.data_pipeline.loader import Dataset
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 
@@ -56,7 +57,7 @@ def device_count(wanted: int) -> int:
     return wanted or present
 
 
-def check_lengths(config: ConfigDict) -> None:
+def check_lengths(config: ConfigDict, extensions: Extensions = NOTHING) -> None:
     """Raises ValueError for a number of steps, epochs or images that makes no run."""
     values = dict(configs.flatten(config))
     for key, value in values.items():
@@ -65,7 +66,7 @@ def check_lengths(config: ConfigDict) -> None:
         counts = isinstance(value, int) or key == "student.width"
         if counts and abs(value) >= 2**31:
             raise ValueError(f"{key}={value} is too large; less than 2**31 is allowed")
-    check_choice("train.selection", config.train.selection, SELECTIONS)
+    check_choice("train.selection", config.train.selection, (*SELECTIONS, *extensions.metrics))
     for key in ("data.batch_size", "evaluation.batch_size", "student.width"):
         check_positive(key, values[key])
     for key in (

@@ -11,6 +11,7 @@ from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.loader import Dataset, evaluation_batches, open_dataset
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.train import checkpoint
 from kdjax.train.log import Progress
 from kdjax.train.predict import make_predict
@@ -18,7 +19,12 @@ from kdjax.types import QUALITIES
 
 
 def evaluate_run(
-    run: str | Path, *, split: str = "test", data: str | Path = "", limit: int = 0
+    run: str | Path,
+    *,
+    split: str = "test",
+    data: str | Path = "",
+    limit: int = 0,
+    extensions: Extensions = NOTHING,
 ) -> Evaluation:
     """Evaluates a run's best weights in all qualities and saves the result in `RUN/evaluation`.
 
@@ -27,6 +33,7 @@ def evaluate_run(
       split: the split to read.
       data: another prepared data set than the run's own.
       limit: at most this many images, spread over the split; 0 for all.
+      extensions: the user's own, for a run whose network is not shipped.
 
     Raises:
       UserError: when the run or the data set cannot be used.
@@ -35,7 +42,7 @@ def evaluate_run(
         raise UserError(f"--limit={limit} must be at least 0")
     folder = Path(run)
     config = checkpoint.read_config(folder)
-    network, variables, step = checkpoint.load_best(folder)
+    network, variables, step = checkpoint.load_best(folder, extensions=extensions)
     dataset = open_dataset(data or config.data.path)
     image_size = evaluation_size(config.data.image_size, dataset)
     total = min(dataset.sizes.get(split, 0), limit or dataset.sizes.get(split, 0))
@@ -70,14 +77,14 @@ def evaluate_run(
     return result
 
 
-def evaluated(run: Path, split: str = "test") -> Evaluation:
+def evaluated(run: Path, split: str = "test", extensions: Extensions = NOTHING) -> Evaluation:
     """Returns a run's evaluation: the stored one when it is of the best checkpoint, else a new one."""
     if (run / "evaluation" / f"{split}.json").exists():
         with contextlib.suppress(UserError):
             stored = Evaluation.load(run / "evaluation", split)
             if stored.step == checkpoint.best_step(run):
                 return stored
-    return evaluate_run(run, split=split)
+    return evaluate_run(run, split=split, extensions=extensions)
 
 
 def evaluation_name(split: str, data: str | Path = "", limit: int = 0) -> str:

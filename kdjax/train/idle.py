@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from kdjax import configs
 from kdjax.defaults import PARTS
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.methods import defaults
 
 Condition = tuple[str, tuple[Any, ...]]
@@ -37,31 +38,36 @@ READ_WITH: Mapping[str, Mapping[str, tuple[Condition, ...]]] = {
 """Of each method: options that are read only beside certain values of others."""
 
 
-def idle_settings(config: ConfigDict) -> list[str]:
+def idle_settings(config: ConfigDict, extensions: Extensions = NOTHING) -> list[str]:
     """Returns a line for each setting that is not its default and changes nothing, naming what would make it count."""
     block = config.method.to_dict()
-    default = {"name": config.method.name, **defaults(config.method.name)}
+    own = extensions.method_options()
+    default = {"name": config.method.name, **defaults(config.method.name, own)}
     return [
-        *_balanced(config.train.balance, block, default, "method"),
+        *_balanced(config.train.balance, block, default, own, "method"),
         *_unread(block["name"], block, default, "method"),
         *(
             f"method.{key}={_shown(value)} changes nothing while {key.partition('.')[0]} is not in "
             f"method.parts={_shown(block['parts'])}"
             for key, value in configs.flatten(ConfigDict(block))
-            if _is_foreign(key, block) and value != _at(default, key)
+            if _is_foreign(key, block, own) and value != _at(default, key)
         ),
     ]
 
 
 def _balanced(
-    balance: str, block: Mapping[str, Any], default: Mapping[str, Any], prefix: str
+    balance: str,
+    block: Mapping[str, Any],
+    default: Mapping[str, Any],
+    own: Mapping[str, Any],
+    prefix: str,
 ) -> Iterator[str]:
     """Yields weights that a balance makes up for, and shares that no balance asks for.
 
     A weight of 0 still takes its term out, and the cross-entropy is what the others are measured against.
     """
     for key, value in configs.flatten(ConfigDict(block)):
-        if _is_foreign(key, block):
+        if _is_foreign(key, block, own):
             continue
         changed = value != _at(default, key)
         name = key.rpartition(".")[2]
@@ -97,10 +103,10 @@ def _unread(
         yield from _unread(part, block[part], default[part], f"{prefix}.{part}")
 
 
-def _is_foreign(key: str, block: Mapping[str, Any]) -> bool:
+def _is_foreign(key: str, block: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     """Returns whether a key is an option of a method that a combination is not of."""
     part = key.partition(".")[0]
-    return "parts" in block and part in PARTS and part not in block["parts"]
+    return "parts" in block and part in (*PARTS, *own) and part not in block["parts"]
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from kdjax.checks import UserError
 from kdjax.data_pipeline.loader import IDS
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, create_state
@@ -26,9 +27,9 @@ def blank_batch(plan: Plan) -> Batch:
     }
 
 
-def check_plan(config: ConfigDict) -> None:
+def check_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> None:
     """Raises UserError when the method, its heads or the student's weights do not fit; writes nothing."""
-    plan = make_plan(config)
+    plan = make_plan(config, extensions)
     check_student(plan.config, plan.student, plan.image_size)
     try:
         jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))

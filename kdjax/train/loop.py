@@ -13,9 +13,12 @@ from ml_collections import ConfigDict
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.data_pipeline.loader import evaluation_batches, training_batches
+from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
-from kdjax.train import checkpoint, parallel, spikes
+from kdjax.methods.part import TERM
+from kdjax.train import checkpoint, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
@@ -28,12 +31,13 @@ from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_train_step
 
 
-def train(config: ConfigDict, run: str | Path) -> dict[str, Any]:
+def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING) -> dict[str, Any]:
     """Trains a run to its end, going on from its last checkpoint when there is one.
 
     Args:
       config: the configuration; equal to the run's own when the run exists.
       run: folder of the run.
+      extensions: methods, networks and so on of the user's own, which the configuration names.
 
     Returns:
       `step`, `best_step`, `best_metric` and whether training `stopped_early`.
@@ -42,7 +46,7 @@ def train(config: ConfigDict, run: str | Path) -> dict[str, Any]:
       UserError: for a configuration that does not fit, a folder of another run, or a diverged network.
     """
     run = Path(run)
-    plan = make_plan(config)
+    plan = make_plan(config, extensions)
     state = initial_state(plan, pretrained=not checkpoint.has_started(run))
     trainer = _Trainer(plan, run)
     try:
@@ -51,7 +55,8 @@ def train(config: ConfigDict, run: str | Path) -> dict[str, Any]:
             trainer.check(state)
         run.mkdir(parents=True, exist_ok=True)
         with held(run / ".lock", "is training"):
-            checkpoint.claim_run(run, config, plan.inputs())
+            checkpoint.claim_run(run, plan.config, plan.inputs())
+            trainer.changed = programs.remember(run, extensions)
             with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
                 result = trainer.run(state, checkpoints)
             checkpoint.mark_finished(run, result)
@@ -64,6 +69,7 @@ class _Trainer:
     """The moving parts of one run: compiled functions, data position, logs."""
 
     checkpoints: checkpoint.Checkpoints
+    changed: str = ""
 
     def __init__(self, plan: Plan, run: Path) -> None:
         config, devices = plan.config, plan.devices
@@ -100,18 +106,26 @@ class _Trainer:
         replicated = parallel.replicate(state, devices)
         try:
             jax.eval_shape(self.train_step, replicated, self.teachers, batch)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             name = self.plan.config.method.name
-            raise UserError(f"method {name} cannot be built: {error}") from error
+            where = programs.place_of(error, self.plan.extensions)
+            line = str(error).splitlines()[0]
+            raise UserError(f"method {name} cannot be built: {line}{where}") from error
 
     def run(self, state: TrainState, checkpoints: checkpoint.Checkpoints) -> dict[str, Any]:
         plan, self.checkpoints = self.plan, checkpoints
         restored = self.checkpoints.restore_latest(state, self.batches)
         state = state if restored is None else restored
         start = int(state.step)
-        known = [] if start else [*teachers_of_own_seed(plan.config), *idle_settings(plan.config)]
+        known = (
+            []
+            if start
+            else [*teachers_of_own_seed(plan.config), *idle_settings(plan.config, plan.extensions)]
+        )
         log = RunLog(self.folder, start_step=start)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
+        if self.changed:
+            progress.say(self.changed)
         if start:
             progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
         for line in known:
@@ -188,9 +202,14 @@ class _Trainer:
     def _average(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         if not np.isfinite(values["loss"]):
+            broken = [
+                name.removeprefix(TERM)
+                for name, value in values.items()
+                if name.startswith(TERM) and not np.isfinite(value)
+            ]
             raise UserError(
-                f"the loss of {self.folder} is {values['loss']}: training diverged; lower "
-                f"optimizer.learning_rate or the weight of the term that grew (see metrics.jsonl)"
+                f"the loss of {self.folder} is {values['loss']} ({', '.join(broken) or 'no term alone'}): training "
+                "diverged; lower optimizer.learning_rate or the weight of the term that grew (see metrics.jsonl)"
             )
         return values
 
@@ -204,7 +223,7 @@ class _Trainer:
             self._validation_batches(),
             config.student.qualities,
         )
-        metrics = result.metrics["overall"]
+        metrics = {**result.metrics["overall"], **self._own_metrics(result)}
         value = metrics[config.train.selection]
         if not np.isfinite(value):
             raise UserError(
@@ -225,6 +244,19 @@ class _Trainer:
             self.checkpoints.save_best(state)
         self._save(state)
         return state
+
+    def _own_metrics(self, result: Evaluation) -> dict[str, float]:
+        """Returns the user's own metrics of a validation, over all qualities as the shipped ones."""
+        scores = np.concatenate(list(result.scores.values()))
+        labels = np.tile(result.columns["labels"], len(result.scores))
+        found = {}
+        for name, metric in self.plan.extensions.metrics.items():
+            try:
+                found[name] = float(metric(scores, labels))
+            except Exception as error:
+                line = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise UserError(f"metric {name} must return a number; it fails: {line}") from error
+        return found
 
     def _save(self, state: TrainState) -> None:
         self.checkpoints.save_latest(state, self.batches, configs.to_json(self.plan.config))

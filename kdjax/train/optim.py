@@ -1,12 +1,14 @@
 """Optimisers and schedules; the learning rate is a traced number, the schedule its shape."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import optax
 
 from kdjax.checks import check_choice, check_non_negative, check_positive
+from kdjax.extensions import NONE, Factories, Factory, check_new
 from kdjax.types import Array, PyTree
 
 Schedule = Callable[[Any], Any]
@@ -31,6 +33,8 @@ def make_schedule(
     warmup_fraction: float,
     decay_steps: int,
     decay_factor: float,
+    own: Factories = NONE,
+    own_options: Mapping[str, Any] = NONE,
 ) -> Schedule:
     """Returns `step -> factor` in [0, 1] that the peak learning rate is multiplied with.
 
@@ -42,12 +46,17 @@ def make_schedule(
       warmup_fraction: share of the steps before the peak, in [0, 1).
       decay_steps: steps between two decays, for `step`.
       decay_factor: factor of each decay in (0, 1], for `step`.
+      own: the user's own factories, `(total_steps, **options) -> (step -> factor)`.
+      own_options: options of the one that is named.
 
     Raises:
       ValueError: for an unknown name or a number out of range.
     """
-    check_choice("optimizer.schedule", name, SCHEDULES)
+    check_new("the schedule", own, SCHEDULES)
+    check_choice("optimizer.schedule", name, (*SCHEDULES, *own))
     check_positive("the number of training steps", total_steps)
+    if name in own:
+        return own[name](total_steps, **own_options)
     if not 0 <= warmup_fraction < 1:
         raise ValueError(f"optimizer.warmup_fraction={warmup_fraction} must be in [0, 1)")
     if name == "one_cycle":
@@ -85,6 +94,32 @@ def scale_by_given(name: str = "learning_rate") -> optax.GradientTransformationE
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+def with_given_rate(
+    factory: Factory, options: Mapping[str, Any] = NONE
+) -> optax.GradientTransformationExtraArgs:
+    """Returns an optax optimizer whose learning rate is an extra argument of `update`, `learning_rate`.
+
+    Args:
+      factory: as optax's own, `(learning_rate, **options)`; or one without `learning_rate`, whose updates are then
+        multiplied by minus the learning rate.
+      options: its further arguments.
+    """
+    names = tuple(inspect.signature(factory).parameters)
+    if "learning_rate" not in names:
+        return optax.chain(factory(**options), scale_by_given())
+    static = tuple(name for name in names if name != "learning_rate")
+    inner = optax.inject_hyperparams(factory, static_args=static)(learning_rate=0.0, **options)
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree | None = None, **extra: Array
+    ) -> tuple[PyTree, Any]:
+        rate = extra["learning_rate"].astype(state.hyperparams["learning_rate"].dtype)
+        state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
+        return inner.update(updates, state, params)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
 def make_optimizer(
     name: str,
     *,
@@ -95,6 +130,8 @@ def make_optimizer(
     momentum: float,
     weight_decay: float,
     clip_norm: float,
+    own: Factories = NONE,
+    own_options: Mapping[str, Any] = NONE,
 ) -> optax.GradientTransformationExtraArgs:
     """Returns one `optax.partition` over the groups of parameters, by top-level label.
 
@@ -109,11 +146,14 @@ def make_optimizer(
       momentum: of `sgd`.
       weight_decay: on tensors of two or more axes; 0 for none.
       clip_norm: bound on each group's gradient norm; 0 for none.
+      own: the user's own factories, as `with_given_rate` takes them.
+      own_options: options of the one that is named.
 
     Raises:
       ValueError: for an unknown name or a number out of range.
     """
-    check_choice("optimizer.name", name, OPTIMIZERS)
+    check_new("the optimizer", own, OPTIMIZERS)
+    check_choice("optimizer.name", name, (*OPTIMIZERS, *own))
     check_non_negative("optimizer.weight_decay", weight_decay)
     check_non_negative("optimizer.clip_norm", clip_norm)
 
@@ -122,14 +162,18 @@ def make_optimizer(
     )
     adam = optax.scale_by_adam(beta1, beta2, epsilon)
     middle = {
-        "adam": [decay, adam],
-        "adamw": [adam, decay],
-        "sgd": [decay, optax.trace(momentum)],
-    }[name]
+        "adam": lambda: [decay, adam, scale_by_given()],
+        "adamw": lambda: [adam, decay, scale_by_given()],
+        "sgd": lambda: [decay, optax.trace(momentum), scale_by_given()],
+    }
+    if name in own:
+        # as Adam's: added to the gradient
+        decays = [decay] if weight_decay else []
+        middle[name] = lambda: [*decays, with_given_rate(own[name], own_options)]
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
 
     def chain() -> optax.GradientTransformation:
-        return optax.chain(*clip, *middle, scale_by_given())
+        return optax.chain(*clip, *middle[name]())
 
     chains = {group: chain() for group in groups}
     if ROTATION in chains:

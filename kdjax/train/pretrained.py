@@ -1,17 +1,21 @@
 """Published or own weights that a run begins with: the student's first ones, teachers from files."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from kdjax import models
 from kdjax.checks import UserError
 from kdjax.methods import Network
 from kdjax.models.families import choose_layout
 from kdjax.models.weights import load_weights
-from kdjax.train.checkpoint import network, read_config, variable_shapes
+from kdjax.models.weights.runs import restore_best
+from kdjax.train.checkpoint import check_variables, read_config
+from kdjax.train.networks import network, variable_shapes
 from kdjax.train.state import TrainState, student_variables
 from kdjax.types import PyTree
 
@@ -69,10 +73,23 @@ def load_teachers(config: ConfigDict, image_size: int) -> list[tuple[Network, Py
 def _load_student(config: ConfigDict, variables: PyTree, **how: Any) -> PyTree:
     student = config.student
     path = _teacher_run(config) if student.weights == TEACHER else student.weights
+    if student.network not in models.names():
+        return _of_own_network(student.network, path, variables)
     try:
         return load_weights(student.network, path, variables, layout=student.layout, **how)
     except UserError as error:
         raise UserError(f"student.weights: {error}") from error
+
+
+def _of_own_network(name: str, path: str, variables: PyTree) -> PyTree:
+    """Returns the weights of a run whose network is one of the user's own."""
+    if not Path(path).is_dir():
+        raise UserError(
+            f"student.weights={path}: a network of your own, {name!r}, begins with the folder of a run alone"
+        )
+    found, step = restore_best(Path(path))
+    check_variables(found, variables, f"{path}/best/{step}", name)
+    return jax.tree.map(jnp.asarray, found)
 
 
 def _teacher_run(config: ConfigDict) -> str:
@@ -98,7 +115,10 @@ def _architecture(config: ConfigDict) -> dict[str, Any]:
     student = config.student
     return {
         "network": student.network,
-        "layout": choose_layout(student.network, student.layout),
+        # one of the user's own has none
+        "layout": choose_layout(student.network, student.layout)
+        if student.network in models.names()
+        else "",
         "width": student.width,
     }
 

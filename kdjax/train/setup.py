@@ -6,14 +6,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from kdjax import methods
+from kdjax import configs, methods
 from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
 from kdjax.data_pipeline.subsets import choose_subset
+from kdjax.extensions import NOTHING, Extensions, choose
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.balancing import make_balance
+from kdjax.train.networks import own_options, student_network
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
@@ -38,6 +40,7 @@ class Plan(NamedTuple):
       parts: the step's parts.
       records: what the recorded teachers say, by index.
       indices: the training images in use; None for all.
+      extensions: the user's own.
     """
 
     config: ConfigDict
@@ -53,6 +56,7 @@ class Plan(NamedTuple):
     parts: StepParts
     records: Records
     indices: np.ndarray | None
+    extensions: Extensions = NOTHING
 
     @property
     def qualities(self) -> tuple[str, ...]:
@@ -70,23 +74,28 @@ class Plan(NamedTuple):
         }
 
 
-def make_plan(config: ConfigDict) -> Plan:
+def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
     """Checks a configuration against the data set, the machine and the teachers, and builds the run.
+
+    Args:
+      config: the configuration, as a file, a program or the command line made it.
+      extensions: the user's own.
 
     Raises:
       UserError: naming the key that does not fit, before anything is written.
     """
+    config = configs.checked(config, extensions)
     dataset = open_dataset(config.data.path)
     try:
-        return _make_plan(config, dataset)
+        return _make_plan(config, dataset, extensions)
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
 
 
-def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
+def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> Plan:
     if jax.process_count() > 1:
         raise ValueError("training over several hosts is not supported yet; start one process")
-    config_checks.check_lengths(config)
+    config_checks.check_lengths(config, extensions)
     config_checks.check_qualities(config)
     devices = config_checks.device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
@@ -110,8 +119,11 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
             checkpoint.check_finished(run)
         except UserError as error:
             raise UserError(f"teacher.runs: {error}") from error
-    student = checkpoint.student_network(config, parallel.axis_name(devices))
-    loaded = [checkpoint.load_best(run, dtype=config.teacher.dtype) for run in config.teacher.runs]
+    student = student_network(config, parallel.axis_name(devices), extensions)
+    loaded = [
+        checkpoint.load_best(run, dtype=config.teacher.dtype, extensions=extensions)
+        for run in config.teacher.runs
+    ]
     loaded_files = load_teachers(config, image_size)
     records = read_records(config.teacher.recorded, len(loaded) + len(loaded_files))
     wanted = np.arange(split_size) if indices is None else indices
@@ -127,12 +139,13 @@ def _make_plan(config: ConfigDict, dataset: Dataset) -> Plan:
         dataset_size=len(wanted),
         indices=indices,
         steps_per_epoch=per_epoch,
+        extensions=extensions,
     )
-    parts = make_parts(config, method, image_size, total_steps, per_epoch)
+    parts = make_parts(config, method, image_size, total_steps, per_epoch, extensions)
     variables = (*(variables for _, variables in trained), *(() for _ in recorded))
     return Plan(
         config, dataset, devices, image_size, total_steps, per_epoch,
-        student, teachers, variables, method, parts, records, indices,
+        student, teachers, variables, method, parts, records, indices, extensions,
     )  # fmt: skip
 
 
@@ -157,6 +170,7 @@ def make_method(
     dataset_size: int = 0,
     indices: np.ndarray | None = None,
     steps_per_epoch: int = 1,
+    extensions: Extensions = NOTHING,
 ) -> Method:
     """Returns the method of a configuration, built with its options and what it has to know of the data."""
     options = config.method.to_dict()
@@ -169,12 +183,18 @@ def make_method(
         dataset_size=dataset_size,
         indices=indices,
         steps_per_epoch=steps_per_epoch,
+        own=extensions.methods,
         **options,
     )
 
 
 def make_parts(
-    config: ConfigDict, method: Method, image_size: int, total_steps: int, per_epoch: int
+    config: ConfigDict,
+    method: Method,
+    image_size: int,
+    total_steps: int,
+    per_epoch: int,
+    extensions: Extensions = NOTHING,
 ) -> StepParts:
     """Returns optimiser, schedule and augmentation of a configuration with the method."""
     options = config.optimizer
@@ -185,6 +205,8 @@ def make_parts(
         warmup_fraction=options.warmup_fraction,
         decay_steps=decay_steps,
         decay_factor=options.decay_factor,
+        own=extensions.schedules,
+        own_options=own_options(config, options.schedule),
     )
     optimizer = optim.make_optimizer(
         options.name,
@@ -195,9 +217,14 @@ def make_parts(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
+        own=extensions.optimizers,
+        own_options=own_options(config, options.name),
     )
     draw = augment.make_augment(
-        image_size, flip=config.data.flip, random_crop=config.data.random_crop
+        image_size,
+        flip=config.data.flip,
+        random_crop=config.data.random_crop,
+        own=own_augmentation(config, extensions),
     )
     return StepParts(
         method=method,
@@ -215,3 +242,19 @@ def make_parts(
         ),
         balance=make_balance(config, method),
     )
+
+
+def own_augmentation(config: ConfigDict, extensions: Extensions) -> Any:
+    """Returns the user's own augmentation that a configuration names, None where it names none.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    name = config.data.augmentation
+    if not name:
+        return None
+    try:
+        factory = choose("augmentation", name, extensions.augmentations, ())
+    except ValueError as error:
+        raise ValueError(f"data.augmentation={name}: {error}") from error
+    return None if factory is None else factory(**own_options(config, name))

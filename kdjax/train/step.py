@@ -16,8 +16,8 @@ from kdjax.train.state import TrainState
 from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
-Augment = Callable[[Array, Images, Array, Array], Images]
-"""`(key, uint8 images by quality, index [B], epoch []) -> float images in [0, 1]`, one draw an example."""
+Augment = Callable[[Array, Images, Array, Array, Array], Images]
+"""`(key, uint8 images by quality, index [B], epoch [], step []) -> float images in [0, 1]`, one draw an example."""
 
 
 class StepParts(NamedTuple):
@@ -50,7 +50,7 @@ def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
     """Returns the batch with its images augmented, drawn from the epoch and each example's index."""
     epoch = state.step // parts.steps_per_epoch
     key = jax.random.wrap_key_data(state.data_key)
-    return {**batch, "image": parts.augment(key, batch["image"], batch["index"], epoch)}
+    return {**batch, "image": parts.augment(key, batch["image"], batch["index"], epoch, state.step)}
 
 
 def method_inputs(

@@ -3,17 +3,17 @@
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 
 from kdjax import configs
 from kdjax.checks import UserError, nearest
 from kdjax.configs import sweeps
 from kdjax.evaluate.evaluation import Evaluation
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.evaluation import evaluated
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
@@ -40,8 +40,8 @@ def read_sweep(name: str) -> Sweep:
     """
     if name in sweeps.NAMES:
         program = importlib.import_module(f"kdjax.configs.sweeps.{name}")
-    elif name.endswith(".py"):
-        program = configs.load_program(Path(name), "sweep")
+    elif configs.programs.is_program(name):
+        program = configs.programs.load_program(name, "sweep")
     else:
         raise UserError(f"no sweep is called {name!r}; {nearest(name, sweeps.NAMES)}")
     try:
@@ -56,11 +56,15 @@ def read_sweep(name: str) -> Sweep:
     settings = getattr(program, "SETTINGS", {})
     if not _is_row(settings):
         raise UserError(f"SETTINGS of {name} must be a dict such as {{'seed.student': 1}}")
-    return Sweep([dict(row) for row in rows], dict(settings))
+    flat = [dict(configs.flatten_mapping(row)) for row in rows]
+    return Sweep(flat, dict(configs.flatten_mapping(settings)))
 
 
 def _is_row(row: Any) -> bool:
-    return isinstance(row, Mapping) and all(isinstance(key, str) for key in row)
+    return isinstance(row, Mapping) and all(
+        isinstance(key, str) and (not isinstance(value, Mapping) or _is_row(value))
+        for key, value in row.items()
+    )
 
 
 def row_name(number: int, row: Mapping[str, Any]) -> str:
@@ -88,6 +92,7 @@ def sweep(
     split: str = "test",
     seeds: int = 1,
     baseline: str = "",
+    extensions: Extensions = NOTHING,
 ) -> list[tuple[Path, Evaluation | None]]:
     """Trains and evaluates one run after the other; what is done already is not done again.
 
@@ -102,6 +107,7 @@ def sweep(
       seeds: runs of each row, with `seed.student` from the configured one on. All rows are run with a seed
         before any is with the next, so that a sweep that is cut off has whole tables.
       baseline: the row that others are compared with, by name or number; empty: none.
+      extensions: the user's own, beside those of the configurations' programs.
 
     Returns:
       Each run's folder with its evaluation, None for a run that failed (its reason is in the table).
@@ -114,17 +120,17 @@ def sweep(
     table = list(rows)
     names = _row_names(table)
     reference = find_row(names, baseline) if baseline else ""
-    planned = _plan(table, spec, common, folder, seeds)
+    planned = _plan(table, spec, common, folder, seeds, extensions)
     # what cannot be built with one seed cannot with another
-    hopeless = _hopeless({run.folder: run.config for run in planned[: len(table)]})
+    hopeless = _hopeless(planned[: len(table)])
     lost = {run.row: hopeless[run.folder] for run in planned if run.folder in hopeless}
     results = Results(folder, names, table, split, reference, grouped=seeds > 1 or bool(baseline))
     for run in planned:
         evaluation, problem = None, lost.get(run.row, "")
         try:
             if not problem:
-                train(run.config, run.folder)
-                evaluation = evaluated(run.folder, split)
+                train(run.config, run.folder, run.extensions)
+                evaluation = evaluated(run.folder, split, run.extensions)
         except UserError as error:
             problem = str(error)
         results.add(run, evaluation, problem)
@@ -134,12 +140,20 @@ def sweep(
 
 
 def _plan(
-    rows: list[Mapping[str, Any]], spec: str, common: Mapping[str, Any], folder: Path, seeds: int
+    rows: list[Mapping[str, Any]],
+    spec: str,
+    common: Mapping[str, Any],
+    folder: Path,
+    seeds: int,
+    extensions: Extensions,
 ) -> list[Run]:
     """Returns the runs, all rows of a seed before the next; UserError for what cannot be configured."""
     if seeds < 1:
         raise UserError(f"--seeds={seeds} must be at least 1")
-    network = spec.partition(":")[2]
+    name, _, network = spec.partition(":")
+    if configs.programs.is_program(name):
+        # what the sweep's program adds, rows of other configurations may use
+        extensions = extensions.join(configs.program(name))
     planned = []
     for offset in range(seeds):
         for number, row in enumerate(rows):
@@ -148,14 +162,13 @@ def _plan(
                     f"row {number} of the sweep sets seed.student, which --seeds={seeds} does; leave one out"
                 )
             name = row.get("config", spec)
-            config = configs.load(name if ":" in name else f"{name}:{network}", common)
-            for key, value in row.items():
-                if key not in ("config", "name"):
-                    configs.override(config, key, value)
+            full = name if ":" in name or not network else f"{name}:{network}"
+            own = {key: value for key, value in row.items() if key not in ("config", "name")}
+            config, added = configs.read(full, {**common, **own}, extensions)
             config.seed.student += offset
             mark = f"-seed{config.seed.student}" if offset else ""
             place = folder / f"{run_name(number, row)}{mark}"
-            planned.append(Run(number, config.seed.student, place, config))
+            planned.append(Run(number, config.seed.student, place, config, added))
     return planned
 
 
@@ -186,20 +199,20 @@ def find_row(names: list[str], wanted: str) -> str:
     raise UserError(f"--baseline={wanted}: no row is called so; {nearest(wanted, names)}")
 
 
-def _hopeless(configurations: Mapping[Path, ConfigDict]) -> dict[Path, str]:
+def _hopeless(runs: Sequence[Run]) -> dict[Path, str]:
     """Returns why some runs cannot be built, and says so; UserError when that is none of them.
 
     A run that has begun was built once and is not asked again.
     """
     problems = {}
-    for run, config in configurations.items():
+    for run in runs:
         try:
-            if not (run / "config.json").exists():
-                check_plan(config)
+            if not (run.folder / "config.json").exists():
+                check_plan(run.config, run.extensions)
         except UserError as error:
-            problems[run] = str(error)
-    if len(problems) == len(configurations):
+            problems[run.folder] = str(error)
+    if len(problems) == len(runs):
         raise UserError(next(iter(problems.values())))
-    for run, problem in problems.items():
-        print(f"{run.name} cannot be built and is left out: {problem}", file=sys.stderr)
+    for folder, problem in problems.items():
+        print(f"{folder.name} cannot be built and is left out: {problem}", file=sys.stderr)
     return problems

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from kdjax.evaluate.evaluation import OVERALL, Evaluation
 from kdjax.evaluate.grouped import Group, Line, Summary, line_row, line_to_json
 from kdjax.evaluate.membership import FORMAT, RESULTS
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import write_json, write_text
 from kdjax.types import QUALITIES
 
@@ -24,12 +25,14 @@ class Run(NamedTuple):
       seed: the student's.
       folder: where it goes; a row's first seed has the folder that it has without any other.
       config: its configuration.
+      extensions: the user's own that it names.
     """
 
     row: int
     seed: int
     folder: Path
     config: ConfigDict
+    extensions: Extensions = NOTHING
 
 
 class Done(NamedTuple):

@@ -118,7 +118,7 @@ def test_damaged_configuration_is_one_line(values):
 def test_own_program_is_a_configuration(tmp_path):
     program = tmp_path / "mine.py"
     program.write_text(
-        "from configs import add\n"
+        "from kdjax.configs import add\n"
         "def get_config(network):\n"
         "    config = add.get_config(network)\n"
         "    config.optimizer.learning_rate = 0.5\n"

@@ -15,7 +15,7 @@ PACKAGES = {"kdjax": "kdjax", "kdjax.configs": "configs", "kdjax.data_pipeline":
 OWN = frozenset({"kdjax", "configs", "data_pipeline"})
 """First parts of names that stand for the project; only the first is one that a user's machine knows."""
 
-VOCABULARY = ("kdjax", "kdjax.types", "kdjax.checks", "kdjax.version")
+VOCABULARY = ("kdjax", "kdjax.types", "kdjax.checks", "kdjax.version", "kdjax.extensions")
 SIGNAL = (*VOCABULARY, "kdjax.signal")
 MATHEMATICS = (
     *SIGNAL,
@@ -33,6 +33,7 @@ ARROWS = {
     "kdjax.checks": (),
     "kdjax.version": (),
     "kdjax.defaults": (),
+    "kdjax.extensions": ("kdjax.checks", "kdjax.defaults"),
     "kdjax.files": VOCABULARY,
     "kdjax.signal": VOCABULARY,
     "kdjax.losses": VOCABULARY,
@@ -59,7 +60,7 @@ ARROWS = {
     "kdjax.commands": ANYTHING,
     "kdjax.demo": ANYTHING,
     "kdjax.data_pipeline": SIGNAL,
-    "kdjax.configs": ("kdjax.checks", "kdjax.defaults"),
+    "kdjax.configs": ("kdjax.checks", "kdjax.defaults", "kdjax.extensions"),
 }
 """`{package or module: packages it may import beside its own}`; the longest name that fits counts."""
 

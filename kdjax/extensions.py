@@ -1,0 +1,212 @@
+"""What a user adds to the library without editing it: factories by name, handed in, kept nowhere."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from kdjax.checks import UserError, nearest
+from kdjax.defaults import COMMON
+
+Factory = Callable[..., Any]
+Factories = Mapping[str, Factory]
+
+FACTS = ("qualities", "teacher_quality", "dataset_size", "indices", "steps_per_epoch")
+"""Keywords that a method's factory is given by those of them that it has: what it has to know of a run's data."""
+
+RESERVED = frozenset({*COMMON, "name", "parts"})
+"""Names at `method.*` that no option of a method may have."""
+
+NETWORK_FACTS = ("num_classes", "dtype", "width", "axis_name")
+"""The same of a network's factory."""
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def _none() -> Factories:
+    return NONE
+
+
+@dataclass(frozen=True)
+class Extensions:
+    """Factories of the user's own, by the names that a configuration calls them by.
+
+    A program's are in variables of these names in capitals: `METHODS = {"closeness": closeness}`. A factory's
+    arguments that have a default are its options, and are in the configuration: a method's at `method.*`, all others'
+    at `own.NAME.*`.
+
+    Attributes:
+      methods: `(student, teachers, *, qualities, ..., OPTION=DEFAULT) -> Part`, or a whole `Method`; `method.name`,
+        `method.parts`. A keyword `shares` holds the default shares of its terms.
+      networks: `(*, num_classes, dtype, width, axis_name, OPTION=DEFAULT) -> module` or `methods.Network`, with as
+        many of the first four as it has; `student.network`, `teacher.network`.
+      augmentations: `(OPTION=DEFAULT) -> (image [H, W, 3], key, step) -> image`; `data.augmentation`.
+      optimizers: `(learning_rate, OPTION=DEFAULT) -> optax transformation`, as optax's own, or one without
+        `learning_rate` that leaves the step's length to the schedule; `optimizer.name`.
+      schedules: `(total_steps, OPTION=DEFAULT) -> (step -> factor)`; `optimizer.schedule`.
+      metrics: `(scores [N], labels [N]) -> number`, higher is better; `train.selection`.
+      datasets: `(OPTION=DEFAULT) -> kdjax.data_pipeline.Dataset`; `data.path=own:NAME`.
+      program: the program that names them, as it was called on the command line; empty: none does.
+      source: its file.
+    """
+
+    methods: Factories = field(default_factory=_none)
+    networks: Factories = field(default_factory=_none)
+    augmentations: Factories = field(default_factory=_none)
+    optimizers: Factories = field(default_factory=_none)
+    schedules: Factories = field(default_factory=_none)
+    metrics: Factories = field(default_factory=_none)
+    datasets: Factories = field(default_factory=_none)
+    program: str = ""
+    source: str = ""
+
+    def is_empty(self) -> bool:
+        """Returns whether the user adds nothing."""
+        return not any(getattr(self, kind) for kind in KINDS)
+
+    def join(self, other: "Extensions") -> "Extensions":
+        """Returns both together; UserError where they mean different things by one name."""
+        found: dict[str, Any] = {}
+        for kind in KINDS:
+            own, more = getattr(self, kind), getattr(other, kind)
+            for name in sorted(own.keys() & more.keys()):
+                if own[name] is not more[name]:
+                    raise UserError(f"two {kind} are called {name!r}; rename one")
+            found[kind] = {**own, **more}
+        of = other if not other.is_empty() else self
+        return Extensions(**found, program=of.program, source=of.source)
+
+    def method_options(self) -> dict[str, dict[str, Any]]:
+        """Returns the options of each method, and its `shares`, at their defaults."""
+        found = {}
+        for name, factory in self.methods.items():
+            options = options_of(f"method {name}", factory, FACTS, leading=2)
+            for option in sorted(RESERVED & options.keys()):
+                raise UserError(
+                    f"method {name}: its option {option!r} has the name of one that every method has; rename it"
+                )
+            shares = inspect.signature(factory).parameters.get("shares")
+            default = {} if shares is None else shares.default
+            if not isinstance(default, Mapping):
+                raise UserError(f"shares of method {name} must be a mapping of terms to numbers")
+            found[name] = {**options, "shares": dict(default)}
+        return found
+
+    def other_options(self) -> dict[str, dict[str, Any]]:
+        """Returns the options of everything that is no method, at their defaults; what has none is left out."""
+        found: dict[str, dict[str, Any]] = {}
+        for kind, name, factory in self._others():
+            facts = NETWORK_FACTS if kind == "networks" else ()
+            leading = int(kind in ("optimizers", "schedules"))
+            options = options_of(f"{kind[:-1]} {name}", factory, facts, leading=leading)
+            if name in found:
+                raise UserError(f"two of the program's own are called {name!r}; rename one")
+            if options:
+                found[name] = options
+        return found
+
+    def _others(self) -> Iterator[tuple[str, str, Factory]]:
+        for kind in ("networks", "augmentations", "optimizers", "schedules", "datasets"):
+            for name, factory in getattr(self, kind).items():
+                yield kind, name, factory
+
+
+KINDS = tuple(each.name for each in fields(Extensions) if each.name not in ("program", "source"))
+"""Kinds of the user's own, as `Extensions` and, in capitals, a program name them."""
+
+NOTHING = Extensions()
+"""Nothing of the user's own."""
+
+
+def of_program(module: ModuleType, path: str) -> Extensions:
+    """Returns what a program names.
+
+    Raises:
+      UserError: where a variable of such a name is something else than factories by name.
+    """
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        value = getattr(module, kind.upper(), NONE)
+        if not isinstance(value, Mapping) or not all(
+            isinstance(name, str) and callable(factory) for name, factory in value.items()
+        ):
+            raise UserError(
+                f"{kind.upper()} of {path} must be a dict of functions by name, as {{'mine': mine}}"
+            )
+        found[kind] = value
+    if not any(found.values()):
+        return NOTHING
+    return Extensions(**found, program=path, source=str(module.__file__ or ""))
+
+
+def options_of(
+    what: str, factory: Factory, facts: Iterable[str] = (), *, leading: int = 0
+) -> dict[str, Any]:
+    """Returns the options of a factory: its arguments that have a number, text, boolean or tuple as their default.
+
+    Args:
+      what: what it is, for errors: `method closeness`.
+      factory: a function or class.
+      facts: names of arguments that are given, and no options.
+      leading: positional arguments that are given.
+
+    Raises:
+      UserError: for an argument that is neither given nor has a default.
+    """
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} must be a function whose arguments can be read") from error
+    found = {}
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = [each.name for each in parameters if each.kind in positional][:leading]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for each in parameters:
+        if each.name in (*facts, *given, "shares") or each.kind in variable:
+            continue
+        if each.default is inspect.Parameter.empty:
+            known = ", ".join((*given, *facts)) or "nothing"
+            raise UserError(
+                f"{what}: its argument {each.name!r} has no default, so it is no option, and kdjax gives it {known}"
+            )
+        if _is_option(each.default):
+            value = each.default
+            found[each.name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _is_option(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(isinstance(part, bool | int | float | str) for part in value)
+    return isinstance(value, bool | int | float | str)
+
+
+def given(factory: Factory, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those facts that a factory has an argument for."""
+    parameters = inspect.signature(factory).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return dict(facts)
+    return {name: value for name, value in facts.items() if name in parameters}
+
+
+def check_new(kind: str, own: Iterable[str], shipped: Iterable[str]) -> None:
+    """Raises ValueError where a user's name is one that kdjax ships, which would be another thing then."""
+    known = set(shipped)
+    for name in own:
+        if name in known:
+            raise ValueError(f"{kind} {name!r} is shipped with kdjax; call your own otherwise")
+
+
+def choose(kind: str, name: str, own: Factories, shipped: Iterable[str]) -> Factory | None:
+    """Returns the user's factory of a name, None where it is a shipped one.
+
+    Raises:
+      ValueError: where it is neither, with the nearest.
+    """
+    if name in own:
+        return own[name]
+    known = [*shipped, *own]
+    if name not in known:
+        raise ValueError(f"no {kind} is called {name!r}; {nearest(name, known)}")
+    return None

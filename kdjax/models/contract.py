@@ -1,0 +1,84 @@
+"""What every network keeps to, and a check of it for networks of the user's own."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.types import Outputs
+
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+"""The maps that every network has, deeper and smaller."""
+
+
+def check(module: Any, *, image_size: int = 64, num_classes: int = 2, name: str = "") -> Outputs:
+    """Checks that a module is a network as the methods take them, computing nothing.
+
+    It is called as `module.apply(variables, images [B, H, W, 3], train=False)`, in training with `train=True`,
+    `mutable=["batch_stats"]` and `rngs={"dropout": key}`, and returns `Outputs(logits [B, K], features)` with the
+    maps `stage1` to `stage4` `[B, H', W', C]` and the vector `pooled` `[B, D]`.
+
+    Args:
+      module: a linen module.
+      image_size: side of the images in pixels.
+      num_classes: `K`.
+      name: what errors call it; its class when empty.
+
+    Returns:
+      Shapes and dtypes of what it returns for two images.
+
+    Raises:
+      ValueError: when it does not, saying what is missing or wrong.
+    """
+    what = f"network {name or type(module).__name__}"
+    if not (hasattr(module, "init") and hasattr(module, "apply")):
+        raise ValueError(f"{what} must be a linen module; it is a {type(module).__name__}")
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+    seeds = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+
+    def evaluate(x: Any) -> Any:
+        return module.init_with_output(seeds, x, train=False)
+
+    def train(x: Any) -> Any:
+        variables = module.init(seeds, x, train=False)
+        return module.apply(
+            variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": seeds["dropout"]}
+        )[0]
+
+    outputs, variables = jax.eval_shape(evaluate, images)
+    _check_outputs(what, outputs, num_classes)
+    if "params" not in variables:
+        raise ValueError(f"{what} has no parameters")
+    foreign = sorted(set(variables) - {"params", "batch_stats"})
+    if foreign:
+        raise ValueError(
+            f"{what} has variables in {', '.join(foreign)}; a run keeps params and batch_stats alone"
+        )
+    _check_outputs(f"{what}, in training,", jax.eval_shape(train, images), num_classes)
+    return outputs
+
+
+def _check_outputs(what: str, outputs: Any, num_classes: int) -> None:
+    if not isinstance(outputs, Outputs):
+        raise ValueError(
+            f"{what} must return kdjax.types.Outputs(logits, features); it returns a {type(outputs).__name__}"
+        )
+    if not isinstance(outputs.features, dict):
+        raise ValueError(
+            f"{what} must return its features as a dict; they are a {type(outputs.features).__name__}"
+        )
+    wanted = {"logits": 2, **dict.fromkeys(STAGES, 4), "pooled": 2}
+    found = {**outputs.features, "logits": outputs.logits}
+    for feature, rank in wanted.items():
+        if feature not in found:
+            raise ValueError(
+                f"{what} has no feature {feature!r}; it has {', '.join(sorted(outputs.features)) or 'none'}"
+            )
+        shape = tuple(found[feature].shape)
+        if len(shape) != rank or shape[0] != 2:
+            form = {2: "[B, D]", 4: "[B, H, W, C]"}[rank]
+            raise ValueError(f"{what}: {feature} must be {form}; of two images it is {shape}")
+    if outputs.logits.shape[1] != num_classes:
+        raise ValueError(
+            f"{what} must have logits for {num_classes} classes; it has {outputs.logits.shape[1]}"
+        )
