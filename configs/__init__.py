@@ -62,6 +62,8 @@ def read(
             )
     else:
         raise UserError(f"no configuration is called {name!r}; {nearest(name, NAMES)}")
+    for own in sorted(set(NAMES) & set(extensions.methods)):
+        raise UserError(f"the method {own!r} is shipped with kdjax; call your own otherwise")
     base.extend(made, extensions)
     # before the result is resolved: fields that refer to others follow the overrides
     reference = made if name in NAMES else _blank(_method_of(made), extensions)
@@ -122,13 +124,14 @@ def override(config: ConfigDict, key: str, value: Any, reference: ConfigDict | N
 def _note(config: ConfigDict, key: str, value: Any) -> None:
     """Sets a field of the free block `notes`."""
     parent = config
+    *path, leaf = key.split(".")
     with config.unlocked():
-        *path, leaf = key.split(".")
         for part in path:
             if part not in parent:
                 parent[part] = ConfigDict()
             parent = parent[part]
         parent[leaf] = value
+    config.notes.unlock()
 
 
 def _may_be_empty(key: str, config: ConfigDict, value: Any) -> bool:
@@ -166,7 +169,10 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
     Raises:
       UserError: for a value that JSON cannot hold, or a placeholder that was never filled in.
     """
-    found: dict[str, Any] = {key: {} for key in config if isinstance(config[key], ConfigDict)}
+    found: dict[str, Any] = {}
+    for key, block in config.items(preserve_field_references=True):
+        if isinstance(block, ConfigDict):
+            found[key] = {}
     for key, value in flatten(config):
         *path, leaf = key.split(".")
         block = found
@@ -214,6 +220,7 @@ def from_json(
         with config.unlocked():
             for block in _recorded_blocks(values, config):
                 config[block] = ConfigDict(_tuples(values[block]))
+        config.notes.unlock()
     for key, value in flatten_mapping(values):
         override(config, key, value)
     return config

@@ -119,18 +119,29 @@ def get_config(
 
     # free: kept with a run, and read by nobody
     config.notes = ConfigDict()
-    return extend(config.lock(), extensions)
+    _lock(config)
+    return extend(config, extensions)
 
 
 def extend(config: ConfigDict, extensions: Extensions) -> ConfigDict:
     """Returns the configuration with the options of the user's own that it has not yet, at their defaults."""
-    with config.unlocked():
-        if config.method.name == "combine":
-            _add(config.method, extensions.method_options())
-        if others := extensions.other_options():
-            _add(config, {"own": {}})
-            _add(config.own, others)
+    methods = extensions.method_options() if config.method.name == "combine" else {}
+    others = extensions.other_options()
+    missing = [name for name in methods if name not in config.method]
+    missing += [name for name in others if name not in config.get("own", {})]
+    # ml_collections cannot unlock what has a placeholder that is still to be filled
+    if missing:
+        with config.unlocked():
+            _add(config.method, methods)
+            _add(config, {"own": {}} if others else {})
+            _add(config.get("own", ConfigDict()), others)
+        _lock(config)
     return config
+
+
+def _lock(config: ConfigDict) -> None:
+    config.lock()
+    config.notes.unlock()
 
 
 def _add(block: ConfigDict, options: Mapping[str, Mapping[str, Any]]) -> None:

@@ -11,6 +11,9 @@ WORDS = {
     **dict.fromkeys(("false", "f", "0", "no", "n"), False),
 }
 
+LISTS_OF_NAMES = ("qualities", "parts", "layers", "features", "teacher_features")
+"""Fields whose elements never have a comma in them."""
+
 
 def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
     """Returns a text, or a value of the right type, as the type of a field's default.
@@ -38,6 +41,9 @@ def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
             raise wrong
         of_texts = not default or isinstance(default[0], str)
         parts = _parts(value, of_texts) if isinstance(value, str) else value
+        if key.rpartition(".")[2] in LISTS_OF_NAMES and len(parts) == 1:
+            # what config_flags makes of a,b
+            parts = str(parts[0]).split(",")
         if of_texts:
             return tuple(map(str, parts))
         return tuple(convert(key, part, default[0]) for part in parts)

@@ -507,7 +507,7 @@ def test_louder_teachers_have_larger_maps_and_the_same_logits(code, monkeypatch)
     module = models.create("resnet_tiny", num_classes=2)
     variables = module.init(jax.random.key(0), jnp.ones((1, 16, 16, 3)), train=False)
     network = Network(module, (0.0,) * 3, (1.0,) * 3)
-    monkeypatch.setattr(checkpoint, "load_best", lambda run: (network, variables, "config"))
+    monkeypatch.setattr(checkpoint, "load_best", lambda run, **how: (network, variables, "config"))
     with code.scale.louder_teachers(10.0):
         louder, found, config = checkpoint.load_best("run")
     plain = checkpoint.load_best("run")[0].module

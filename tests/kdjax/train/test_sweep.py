@@ -20,12 +20,12 @@ def trained(monkeypatch):
     """Stands in for training and evaluating: `(folder, seed, steps)` of what was trained."""
     done = []
 
-    def train(config, run):
+    def train(config, run, extensions):
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.json").write_text("{}")
         done.append((run.name, config.seed.student, config.train.steps))
 
-    def evaluated(run, split):
+    def evaluated(run, split, extensions):
         assert split == "test"
         _, seed, steps = next(entry for entry in done if entry[0] == run.name)
         rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(module, "train", train)
     monkeypatch.setattr(module, "evaluated", evaluated)
-    monkeypatch.setattr(module, "check_plan", lambda config: None)
+    monkeypatch.setattr(module, "check_plan", lambda config, extensions: None)
     return done
 
 
@@ -93,10 +93,10 @@ def test_results_have_runs_and_rows_with_their_comparison(trained, tmp_path):
 def test_files_are_whole_after_each_run(trained, tmp_path, monkeypatch):
     whole = module.train
 
-    def cut(config, folder):
+    def cut(config, folder, extensions):
         if len(trained) == 3:
             raise KeyboardInterrupt
-        whole(config, folder)
+        whole(config, folder, extensions)
 
     monkeypatch.setattr(module, "train", cut)
     with pytest.raises(KeyboardInterrupt):
@@ -109,8 +109,8 @@ def test_files_are_whole_after_each_run(trained, tmp_path, monkeypatch):
 def test_failed_run_says_why_and_the_others_are_summarised(trained, tmp_path, monkeypatch):
     whole = module.train
 
-    def fail(config, folder):
-        whole(config, folder)
+    def fail(config, folder, extensions):
+        whole(config, folder, extensions)
         if folder.name == "001-long":
             raise UserError("diverged")
 
@@ -123,7 +123,7 @@ def test_failed_run_says_why_and_the_others_are_summarised(trained, tmp_path, mo
 
 
 def test_row_that_cannot_be_built_is_left_out_with_every_seed(trained, tmp_path, monkeypatch):
-    def check(config):
+    def check(config, extensions):
         if config.train.steps:
             raise UserError("no such thing")
 
