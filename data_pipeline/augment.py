@@ -5,13 +5,46 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdjax.types import Array, Images
 
 
 def to_float(images: Array) -> Array:
-    """Returns uint8 images as float32 in [0, 1]."""
-    return images.astype(jnp.float32) / 255.0
+    """Returns images as float32 in [0, 1]: uint8 divided by 255, floating point numbers as they are.
+
+    Raises:
+      TypeError: for another dtype.
+    """
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255.0
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
+    raise TypeError(f"images are uint8 or floating point numbers in [0, 1], not {images.dtype}")
+
+
+def check_images(images: np.ndarray, what: str = "images") -> np.ndarray:
+    """Returns images `[B, H, W, 3]` as given, if their dtype and range tell what they are: uint8, or float in [0, 1].
+
+    Raises:
+      TypeError: for another dtype.
+      ValueError: for another shape, or floating point numbers outside [0, 1].
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"{what} must be [B, H, W, 3]; they are {list(images.shape)}")
+    if np.issubdtype(images.dtype, np.floating):
+        low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 1.0)
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"{what} of floating point numbers must lie in [0, 1]; these lie in [{low:g}, {high:g}]: divide by "
+                "255, or give uint8"
+            )
+    elif images.dtype != np.uint8:
+        raise TypeError(
+            f"{what} must be uint8 or floating point numbers in [0, 1], not {images.dtype}"
+        )
+    return images
 
 
 def center_crop(images: Array, size: int) -> Array:

@@ -10,17 +10,16 @@ import cv2
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import flags
 
 from kdjax.checks import UserError
+from kdjax.data_pipeline.dataset import IDS, Dataset, Read
 from kdjax.types import QUALITIES, Batch
-
-IDS = ("label", "forgery", "video", "identity", "frame")
-"""The integer fields of a record, beside its images."""
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A prepared data set on disk.
+class PreparedDataset:
+    """A prepared data set on disk; see `data_pipeline.dataset.Dataset`.
 
     Attributes:
       path: the folder that holds the records.
@@ -33,6 +32,23 @@ class Dataset:
     builder: Any
     image_size: int
     sizes: dict[str, int]
+    qualities: tuple[str, ...] = QUALITIES
+    has_masks: bool = True
+
+    @property
+    def where(self) -> str:
+        """Its folder."""
+        return str(self.path)
+
+    @property
+    def image_dtype(self) -> Any:
+        """uint8."""
+        return np.dtype(np.uint8)
+
+    @property
+    def read(self) -> Read:
+        """Decodes a record."""
+        return decode_record
 
     @property
     def name(self) -> str:
@@ -55,11 +71,19 @@ class Dataset:
         if split not in self.sizes:
             raise UserError(f"{self.path} has no split {split!r}; known: {', '.join(self.sizes)}")
         encoded = tfds.decode.SkipDecoding()
-        decoders = {"image": dict.fromkeys(QUALITIES, encoded), "forgery_mask": encoded}
+        decoders = {"image": dict.fromkeys(self.qualities, encoded)}
+        if self.has_masks:
+            decoders["forgery_mask"] = encoded
         return self.builder.as_data_source(split, decoders=decoders)
 
+    def labels(self, split: str) -> dict[str, np.ndarray]:
+        """Returns the ids of a whole split without decoding any image: int32 `[N]` each."""
+        source = self.source(split)
+        rows = [source[index] for index in range(len(source))]
+        return {name: np.asarray([row[name] for row in rows], np.int32) for name in IDS}
 
-def open_dataset(path: str | Path) -> Dataset:
+
+def open_dataset(path: str | Path) -> PreparedDataset:
     """Opens the prepared data set at `path`, or the only one below it.
 
     Raises:
@@ -82,11 +106,32 @@ def open_dataset(path: str | Path) -> Dataset:
         raise UserError(f"{folder} must hold one prepared data set; found: {listed}")
     try:
         builder = tfds.builder_from_directory(found[0])
-        image_size = builder.info.features["image"]["raw"].shape[0]
+        features = builder.info.features
         sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
-    except (KeyError, ValueError, OSError, AttributeError) as error:
-        raise UserError(f"{found[0]} is not a data set of kdjax: {error}") from error
-    return Dataset(found[0], builder, image_size, sizes)
+        qualities, image_size = _image_features(features)
+    except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{found[0]} is not a data set of kdjax: {line}") from error
+    return PreparedDataset(
+        found[0], builder, image_size, sizes, qualities, has_masks="forgery_mask" in features
+    )
+
+
+def _image_features(features: Any) -> tuple[tuple[str, ...], int]:
+    """Returns names of the qualities and the side of the images; ValueError where fields are missing or others."""
+    for name in (*IDS, "image"):
+        if name not in features:
+            raise ValueError(f"it has no field {name!r}; it has {', '.join(features)}")
+    images = features["image"]
+    if not (hasattr(images, "items") and len(images)):
+        raise ValueError("its field 'image' holds no images by quality")
+    shapes = {quality: tuple(image.shape) for quality, image in images.items()}
+    side = next(iter(shapes.values()))[0]
+    if set(shapes.values()) != {(side, side, 3)} or not side:
+        shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"its images must be RGB squares of one size; they are {shown}")
+    known = [quality for quality in QUALITIES if quality in shapes]
+    return (*known, *(quality for quality in shapes if quality not in known)), side
 
 
 def decode_image(encoded: bytes, channels: int = 3) -> np.ndarray:
@@ -99,23 +144,23 @@ def decode_image(encoded: bytes, channels: int = 3) -> np.ndarray:
 
 
 def decode_record(
-    index: int, record: dict[str, Any], qualities: Sequence[str], *, with_mask: bool = False
+    index: int, element: Any, qualities: Sequence[str], *, with_mask: bool = False
 ) -> Batch:
     """Returns one example of a batch: decoded images, int32 ids, its index and a mask of 1.
 
     Raises:
       UserError: naming the record whose label or image cannot be used.
     """
-    example: Batch = {name: np.asarray(record[name], np.int32) for name in IDS}
+    example: Batch = {name: np.asarray(element[name], np.int32) for name in IDS}
     if example["label"] not in (0, 1):
         raise UserError(f"record {index} has label {example['label']}; 0 is real, 1 fake")
     example["index"] = np.asarray(index, np.int32)
     example["mask"] = np.asarray(1, np.float32)
     try:
-        images = record["image"]
+        images = element["image"]
         example["image"] = {quality: decode_image(images[quality]) for quality in qualities}
         if with_mask:
-            example["forgery_mask"] = decode_image(record["forgery_mask"], 1)
+            example["forgery_mask"] = decode_image(element["forgery_mask"], 1)
     except ValueError as error:
         raise UserError(f"record {index}: {error}; prepare the data set again") from error
     return example
@@ -125,12 +170,13 @@ def decode_record(
 class _DecodeRecord(grain.transforms.MapWithIndex):
     """Decodes a record when its batch is read; a class, so that worker processes can be sent it."""
 
+    read: Read
     qualities: tuple[str, ...]
     count: int
 
-    def map_with_index(self, index: int, element: dict[str, Any]) -> Batch:
+    def map_with_index(self, index: int, element: Any) -> Batch:
         # Grain counts on from epoch to epoch
-        return decode_record(index % self.count, element, self.qualities)
+        return self.read(index % self.count, element, self.qualities)
 
 
 def training_batches(
@@ -178,7 +224,7 @@ def training_batches(
             f"data.batch_size={batch_size} is larger than the {size} examples of {part}"
         )
     examples = grain.MapDataset.source(dataset.source(split))
-    examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples)))
+    examples = examples.map_with_index(_DecodeRecord(dataset.read, tuple(qualities), len(examples)))
     if indices is not None:
         examples = grain.MapDataset.source(_Chosen(examples, np.asarray(indices).tolist()))
     examples = examples.seed(seed).shuffle()
@@ -190,6 +236,9 @@ def training_batches(
     )
     reader = batches.to_iter_dataset(options)
     if workers:
+        # Grain reads absl's flags, which nobody but absl's own programs parses
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
         reader = reader.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(reader)
 
@@ -239,7 +288,7 @@ def evaluation_batches(
       threads: reading threads.
     """
     examples = grain.MapDataset.source(dataset.source(split))
-    examples = examples.map_with_index(_DecodeRecord(tuple(qualities), len(examples)))
+    examples = examples.map_with_index(_DecodeRecord(dataset.read, tuple(qualities), len(examples)))
     if limit and limit < len(examples):
         chosen = np.linspace(0, len(examples) - 1, limit).round().astype(int)
         examples = grain.MapDataset.source(_Chosen(examples, chosen.tolist()))
@@ -278,11 +327,7 @@ def pad_batch(batch: Batch, batch_size: int) -> Batch:
 def read_examples(dataset: Dataset, split: str, indices: Sequence[int]) -> list[Batch]:
     """Returns single examples in all qualities with their forgery masks, for people to look at."""
     source = dataset.source(split)
-    return [decode_record(index, source[index], QUALITIES, with_mask=True) for index in indices]
-
-
-def read_labels(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
-    """Returns the ids of a whole split without decoding any image: int32 `[N]` each."""
-    source = dataset.source(split)
-    rows = [source[index] for index in range(len(source))]
-    return {name: np.asarray([row[name] for row in rows], np.int32) for name in IDS}
+    return [
+        dataset.read(index, source[index], dataset.qualities, with_mask=dataset.has_masks)
+        for index in indices
+    ]

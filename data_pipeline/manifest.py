@@ -18,7 +18,8 @@ import numpy as np
 from kdjax import checks
 from kdjax.data_pipeline import loader, video
 from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset
-from kdjax.types import FORGERIES, LABELS, QUALITIES
+from kdjax.data_pipeline.dataset import Dataset
+from kdjax.types import FORGERIES, LABELS
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -72,7 +73,7 @@ def count_records(folder: Path) -> dict[str, Any]:
     dataset = loader.open_dataset(folder)
     counts = {}
     for split in SPLITS:
-        ids = loader.read_labels(dataset, split)
+        ids = dataset.labels(split)
         labels, forgeries = Counter(ids["label"].tolist()), Counter(ids["forgery"].tolist())
         counts[split] = {
             "records": len(ids["label"]),
@@ -100,20 +101,20 @@ def checksum(folder: str | Path) -> str:
         digest.update(f"{split} {size} {dataset.image_size}\n".encode())
         source = dataset.source(split)
         for index in range(size):
-            example = loader.decode_record(index, source[index], QUALITIES, with_mask=True)
+            example = loader.decode_record(index, source[index], dataset.qualities, with_mask=True)
             digest.update(np.array([example[name] for name in loader.IDS], "<i4").tobytes())
             for pixels in (*example["image"].values(), example["forgery_mask"]):
                 digest.update(pixels.tobytes())
     return digest.hexdigest()
 
 
-def class_counts(dataset: loader.Dataset, split: str) -> dict[int, int]:
+def class_counts(dataset: Dataset, split: str) -> dict[int, int]:
     """Returns the number of a split's records by label: what the manifest says, or else the records."""
     try:
-        found = (read(dataset.path) or {})["counts"][split]["by_class"]
+        found = (read(Path(dataset.where)) or {})["counts"][split]["by_class"]
         return {label: int(found[name]) for label, name in enumerate(LABELS)}
     except (checks.UserError, KeyError, TypeError, ValueError):
-        return dict(Counter(loader.read_labels(dataset, split)["label"].tolist()))
+        return dict(Counter(dataset.labels(split)["label"].tolist()))
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -230,6 +230,7 @@ def _report(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--split", default="test", help="evaluation to show: a split of the data set"
     )
+    _add_program(parser)
 
 
 def _sweep(commands: argparse._SubParsersAction) -> None:

@@ -96,6 +96,61 @@ def test_installed_wheel_resolves_a_shipped_config(installed: Path, tmp_path: Pa
     assert run_installed(installed, tmp_path, "-c", code).strip() == "resnet18_thin"
 
 
+@pytest.fixture
+def project(installed: Path, tmp_path: Path) -> Path:
+    """A folder with packages of the names that kdjax once took, beside a distribution that has one too."""
+    for name in ("configs", "data_pipeline"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("MINE = True\n")
+    (tmp_path / "utils.py").write_text("NETWORK = 'resnet_tiny'\n")
+    other = tmp_path / "site" / "configs"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise SystemExit('another distribution was imported')\n")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_project_with_folders_of_the_same_names(project: Path, installed: Path) -> None:
+    assert "resnet18_thin" in run_installed(installed, project, "-m", "kdjax", "info")
+    shown = run_installed(installed, project, "-m", "kdjax", "info", "--config=add")
+    assert "method.name=add" in shown
+    (project / "script.py").write_text(
+        "import configs, data_pipeline, kdjax.train.loop, kdjax.data_pipeline.loader, kdjax.configs\n"
+        "print(configs.MINE, data_pipeline.MINE, kdjax.configs.__file__)\n"
+    )
+    # not -P: a script's folder is first on the path
+    environment = {**os.environ, "PYTHONPATH": f"{installed}:{project / 'site'}"}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == ["True", "True"]
+    assert Path(done.stdout.split()[2]).is_relative_to(installed)
+
+
+@pytest.mark.slow
+def test_workers_of_both_kinds_in_such_a_project(project: Path, installed: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "kdjax", *words]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("prepare", "--dataset=synthfaces", "--output=data", "--identities=12", "--workers=2")
+    (project / "mine.py").write_text(
+        "import configs, utils\n"
+        "from kdjax.configs import supervised\n"
+        "def get_config():\n"
+        "    assert configs.MINE\n"
+        "    return supervised.get_config(utils.NETWORK)\n"
+    )
+    settings = {"data.path": "data", "data.workers": 1, "data.batch_size": 8, "train.steps": 2}
+    settings |= {"train.devices": 1, "evaluation.batch_size": 8}
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    assert "step 2" in run("train", "--config=mine.py", "--workdir=run", *words)
+
+
 def test_installed_metadata_has_the_version_of_the_code() -> None:
     assert importlib.metadata.version("kdjax") == kdjax.__version__
 

@@ -104,7 +104,8 @@ def _auc(entry: Mapping[str, Any], quality: str, kind: str) -> float | None:
 
 def sample_card(sample: Sample, runs: Sequence[Run]) -> dict[str, Any]:
     """Returns one sample: its images as data addresses, and each run's verdict in each quality."""
-    shown = [name for name in QUALITIES if name in sample.images]
+    known = [name for name in QUALITIES if name in sample.images]
+    shown = [*known, *(name for name in sample.images if name not in known)]
     mask = sample.mask
     if mask is not None:
         mask = mask.reshape(mask.shape[:2]) if mask.any() else None

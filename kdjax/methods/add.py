@@ -157,7 +157,7 @@ def add(
         # the warm-up of a pretrained student runs without the frequency loss
         frequency = hyper["frequency_weight"] * mean["frequency_attention"]
         terms = {
-            "frequency_attention": frequency * hyper["backbone_trains"],
+            "frequency_attention": frequency * hyper.get("backbone_trains", 1.0),
             "multi_view": hyper["view_weight"] * mean["multi_view"],
         }
         return terms, inputs.aux, mean

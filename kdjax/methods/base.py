@@ -80,7 +80,8 @@ class Method(NamedTuple):
       grads: `(params, model_state, aux, targets, batch, hyper, rng, axis_name) ->
         (grads by group, model_state, aux, metrics)`. `batch["image"]` holds float images in [0, 1],
         augmented. The gradients are of this device's share: their mean over the axis is the
-        gradient of the global batch.
+        gradient of the global batch. `hyper` holds this method's numbers, and may hold `backbone_trains`, 0 while
+        the classifier alone is trained, else 1, and `step`.
       hyper: the numbers that may be traced (loss weights, temperatures, margins).
       term_names: names of the loss terms, `cross_entropy` first.
       shares: by term, the wanted share of the cross-entropy's gradient, where the terms are balanced.

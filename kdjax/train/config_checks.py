@@ -1,6 +1,7 @@
 """What a configuration is refused for before anything is written: one line, naming the key."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 from kdjax import configs
 from kdjax.checks import check_choice, check_non_negative, check_positive
 from kdjax.data_pipeline import manifest
-from kdjax.data_pipeline.loader import Dataset
+from kdjax.data_pipeline.dataset import Dataset
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
@@ -35,13 +36,13 @@ def check_classes(dataset: Dataset) -> None:
     strange = sorted(set(counts) - set(range(len(LABELS))))
     if strange:
         raise ValueError(
-            f"data.path={dataset.path}: {counts[strange[0]]} training images have the label {strange[0]}; "
+            f"data.path={dataset.where}: {counts[strange[0]]} training images have the label {strange[0]}; "
             "0 is real, 1 fake"
         )
     for label, name in enumerate(LABELS):
         if not counts.get(label):
             raise ValueError(
-                f"data.path={dataset.path} has no {name} training image; prepare one with both classes"
+                f"data.path={dataset.where} has no {name} training image; prepare one with both classes"
             )
 
 
@@ -92,16 +93,17 @@ def check_lengths(config: ConfigDict, extensions: Extensions = NOTHING) -> None:
         raise ValueError("train.steps and train.epochs are both 0; set one of them")
 
 
-def check_qualities(config: ConfigDict) -> None:
-    """Raises ValueError for a quality that no data set has, or an empty list."""
+def check_qualities(config: ConfigDict, known: Sequence[str] = QUALITIES) -> None:
+    """Raises ValueError for a quality that the data set does not have, or an empty list."""
     if not config.student.qualities:
-        raise ValueError(f"student.qualities is empty; choose from {', '.join(QUALITIES)}")
+        raise ValueError(f"student.qualities is empty; choose from {', '.join(known)}")
+    teaches = config.teacher.runs or config.teacher.weights
     for key, quality in [
         *(("student.qualities", quality) for quality in config.student.qualities),
-        ("teacher.quality", config.teacher.quality),
+        *([("teacher.quality", config.teacher.quality)] if teaches else []),
     ]:
-        if quality not in QUALITIES:
-            raise ValueError(f"{key} names {quality!r}; known: {', '.join(QUALITIES)}")
+        if quality not in known:
+            raise ValueError(f"{key} names {quality!r}; the data set has: {', '.join(known)}")
     if len(set(config.student.qualities)) < len(config.student.qualities):
         raise ValueError(
             f"student.qualities={','.join(config.student.qualities)} names a quality twice"

@@ -8,14 +8,15 @@ import numpy as np
 
 from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
-from kdjax.data_pipeline.loader import Dataset, evaluation_batches, open_dataset
+from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.loader import evaluation_batches
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train import checkpoint
+from kdjax.train.data import open_data
 from kdjax.train.log import Progress
 from kdjax.train.predict import make_predict
-from kdjax.types import QUALITIES
 
 
 def evaluate_run(
@@ -43,7 +44,7 @@ def evaluate_run(
     folder = Path(run)
     config = checkpoint.read_config(folder)
     network, variables, step = checkpoint.load_best(folder, extensions=extensions)
-    dataset = open_dataset(data or config.data.path)
+    dataset = open_data(config, extensions, data)
     image_size = evaluation_size(config.data.image_size, dataset)
     total = min(dataset.sizes.get(split, 0), limit or dataset.sizes.get(split, 0))
     progress = Progress(f"evaluate {folder.name} on {split}", total)
@@ -59,13 +60,13 @@ def evaluate_run(
             make_predict(network, jax.tree.map(jax.numpy.asarray, variables), image_size),
             evaluation_batches(
                 dataset,
-                QUALITIES,
+                dataset.qualities,
                 split=split,
                 batch_size=config.evaluation.batch_size,
                 limit=limit,
                 threads=config.data.threads,
             ),
-            QUALITIES,
+            dataset.qualities,
             step=step,
             parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(variables["params"])),
             dataset={"name": dataset.name, "split": split, "images": total},

@@ -5,7 +5,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import IDS
+from kdjax.data_pipeline.dataset import IDS
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
@@ -22,7 +22,8 @@ def blank_batch(plan: Plan) -> Batch:
         "index": np.resize(chosen, count).astype(np.int32),
         "mask": np.ones(count, np.float32),
         "image": {
-            quality: np.zeros((count, side, side, 3), np.uint8) for quality in plan.qualities
+            quality: np.zeros((count, side, side, 3), plan.dataset.image_dtype)
+            for quality in plan.qualities
         },
     }
 

@@ -228,7 +228,7 @@ class _Trainer:
         if not np.isfinite(value):
             raise UserError(
                 f"validation {config.train.selection} is not defined: the validation split of "
-                f"{plan.dataset.path} has one class; set train.selection=accuracy"
+                f"{plan.dataset.where} has one class; set train.selection=accuracy"
             )
         better = value > float(state.best_metric)
         state = state.replace(

@@ -87,8 +87,9 @@ def scale_by_given(name: str = "learning_rate") -> optax.GradientTransformationE
         **extra: Array,
     ) -> tuple[PyTree, optax.EmptyState]:
         del params
-        learning_rate = extra[name]
-        scaled = jax.tree.map(lambda u: -learning_rate.astype(u.dtype) * u, updates)
+        if name not in extra and jax.tree.leaves(updates):
+            raise ValueError(f"update() of this optimizer needs {name}=... beside the gradients")
+        scaled = jax.tree.map(lambda u: -extra[name].astype(u.dtype) * u, updates)
         return scaled, state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

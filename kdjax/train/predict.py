@@ -16,7 +16,10 @@ from kdjax.types import PyTree
 def make_predict(
     network: Network, variables: PyTree, image_size: int, devices: int = 1
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Returns the evaluator's `predict(uint8 images) -> (probability of fake, pooled features)`."""
+    """Returns the evaluator's `predict(images) -> (probability of fake, pooled features)`.
+
+    Images are `[B, H, W, 3]`, uint8 or float in [0, 1]; anything else is refused, with the reason.
+    """
     compiled = compile_predict(network, image_size, devices)
     return lambda images: compiled(variables, images)
 
@@ -33,6 +36,7 @@ def compile_predict(network: Network, image_size: int, devices: int = 1) -> Call
     compiled = parallel.compile_step(step, devices)
 
     def predict(variables: PyTree, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images = augment.check_images(images)
         scores, pooled = compiled(variables, parallel.shard(images, devices))
         count = len(images)
         return np.asarray(scores).reshape(count), np.asarray(pooled).reshape((count, -1))

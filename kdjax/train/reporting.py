@@ -7,12 +7,15 @@ import numpy as np
 
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import Dataset, open_dataset, read_examples, read_labels
+from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.loader import read_examples
 from kdjax.evaluate.membership import is_sweep, read_membership
 from kdjax.evaluate.report import write_report
 from kdjax.evaluate.samples import Sample, pick_samples
 from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.train import checkpoint
+from kdjax.train.data import open_data
 
 SPECTRUM_IMAGES = 64
 """Images of each class whose spectra are averaged; more change the picture no more."""
@@ -20,35 +23,45 @@ SPECTRUM_IMAGES = 64
 
 def collect_samples(dataset: Dataset, split: str) -> list[Sample]:
     """Returns a few reals and fakes of every kind from a split."""
-    labels = read_labels(dataset, split)
+    labels = dataset.labels(split)
     picked = pick_samples(labels["label"], labels["forgery"])
     return [
         Sample(
             index=int(example["index"]),
             label=int(example["label"]),
             forgery=int(example["forgery"]),
-            images=example["image"],
-            mask=example["forgery_mask"],
+            images={quality: _bytes(image) for quality, image in example["image"].items()},
+            mask=example.get("forgery_mask"),
         )
         for example in read_examples(dataset, split, [int(index) for index in picked])
     ]
 
 
-def measure_spectrum(dataset: Dataset, split: str) -> SpectrumDifference:
-    """Returns what compression takes from the spectrum of real and of fake images."""
-    labels = read_labels(dataset, split)["label"]
+def _bytes(image: np.ndarray) -> np.ndarray:
+    return image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8)
+
+
+def measure_spectrum(dataset: Dataset, split: str) -> SpectrumDifference | None:
+    """Returns what compression takes from the spectrum of real and of fake images; None without both qualities."""
+    if not {"raw", "c40"} <= set(dataset.qualities):
+        return None
+    labels = dataset.labels(split)["label"]
     chosen = np.concatenate([np.flatnonzero(labels == kind)[:SPECTRUM_IMAGES] for kind in (0, 1)])
     examples = read_examples(dataset, split, chosen.tolist())
     return spectrum_difference(
         {
-            "image": {quality: example["image"][quality][None] for quality in ("raw", "c40")},
+            "image": {
+                quality: _bytes(example["image"][quality])[None] for quality in ("raw", "c40")
+            },
             "label": example["label"][None],
         }
         for example in examples
     )
 
 
-def report(runs: Sequence[Path], output: Path, *, split: str = "test") -> Path:
+def report(
+    runs: Sequence[Path], output: Path, *, split: str = "test", extensions: Extensions = NOTHING
+) -> Path:
     """Writes the HTML report of some runs, or of one sweep; when their data set is gone, without samples of it.
 
     Raises:
@@ -63,7 +76,7 @@ def report(runs: Sequence[Path], output: Path, *, split: str = "test") -> Path:
     samples: Sequence[Sample] = ()
     spectrum = None
     try:
-        dataset = open_dataset(checkpoint.read_config(runs[0]).data.path)
+        dataset = open_data(checkpoint.read_config(runs[0]), extensions)
         samples, spectrum = collect_samples(dataset, split), measure_spectrum(dataset, split)
     except UserError as error:
         print(f"the report has no samples: {error}", flush=True)

@@ -9,12 +9,14 @@ from ml_collections import ConfigDict
 from kdjax import configs, methods
 from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
-from kdjax.data_pipeline.loader import Dataset, open_dataset, read_labels, steps_per_epoch
+from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.loader import steps_per_epoch
 from kdjax.data_pipeline.subsets import choose_subset
 from kdjax.extensions import NOTHING, Extensions, choose
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.balancing import make_balance
+from kdjax.train.data import open_data
 from kdjax.train.networks import own_options, student_network
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
@@ -85,7 +87,7 @@ def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
       UserError: naming the key that does not fit, before anything is written.
     """
     config = configs.checked(config, extensions)
-    dataset = open_dataset(config.data.path)
+    dataset = open_data(config, extensions)
     try:
         return _make_plan(config, dataset, extensions)
     except (ValueError, TypeError) as error:
@@ -96,7 +98,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     if jax.process_count() > 1:
         raise ValueError("training over several hosts is not supported yet; start one process")
     config_checks.check_lengths(config, extensions)
-    config_checks.check_qualities(config)
+    config_checks.check_qualities(config, dataset.qualities)
     devices = config_checks.device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
     image_size = config.data.image_size or dataset.image_size
@@ -108,11 +110,11 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
         part = f"data.subset={config.data.subset}" if config.data.subset else "the training split"
         raise ValueError(
             f"data.batch_size={config.data.batch_size} is larger than {part} of "
-            f"{dataset.path} ({config.data.subset or split_size} images)"
+            f"{dataset.where} ({config.data.subset or split_size} images)"
         )
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     if not dataset.sizes.get("validation"):
-        raise ValueError(f"{dataset.path} has no validation images; prepare more identities")
+        raise ValueError(f"{dataset.where} has no validation images; prepare more identities")
     config_checks.check_classes(dataset)
     for run in config.teacher.runs:
         try:
@@ -153,7 +155,7 @@ def training_indices(config: ConfigDict, dataset: Dataset) -> np.ndarray | None:
     """Returns the places of the training images in use, or None for all of them."""
     if not config.data.subset:
         return None
-    found = read_labels(dataset, "train")
+    found = dataset.labels("train")
     return choose_subset(
         found["label"],
         found["identity"],

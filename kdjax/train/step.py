@@ -10,7 +10,7 @@ import optax
 
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import BALANCE, normalize
-from kdjax.train.optim import CLASSIFIER, Schedule
+from kdjax.train.optim import CLASSIFIER, ROTATION, Schedule
 from kdjax.train.ramps import Ramp
 from kdjax.train.state import TrainState
 from kdjax.transforms.balance import Balance
@@ -26,7 +26,7 @@ class StepParts(NamedTuple):
     Attributes:
       method: gives targets and gradients.
       optimizer: the partitioned optimiser.
-      schedule: factor on the learning rate by step.
+      schedule: factor on the learning rate by step; None: the optimiser has its own rates, any optax optimiser.
       augment: draws each example's flip and crop.
       steps_per_epoch: steps an epoch, for the augmentation's draw.
       warmup_steps: steps in which the classifier alone is trained.
@@ -36,8 +36,8 @@ class StepParts(NamedTuple):
     """
 
     method: Method
-    optimizer: optax.GradientTransformationExtraArgs
-    schedule: Schedule
+    optimizer: optax.GradientTransformation
+    schedule: Schedule | None
     augment: Augment
     steps_per_epoch: int
     warmup_steps: int = 0
@@ -93,15 +93,9 @@ def update(
     inputs = method_inputs(parts, state, targets, batch, axis_name)
     grads, batch_stats, aux, metrics = parts.method.grads(state.params, *inputs)
     grads, metrics = mean_over_axis((grads, metrics), axis_name)
-    factor = parts.schedule(state.step)
-    learning_rate = state.hyper["learning_rate"] * factor
-    updates, opt_state = parts.optimizer.update(
-        grads,
-        state.opt_state,
-        state.params,
-        learning_rate=learning_rate,
-        rotation_learning_rate=state.hyper["rotation_learning_rate"] * factor**parts.rotation_power,
-    )
+    rates = learning_rates(parts, state)
+    optimizer = optax.with_extra_args_support(parts.optimizer)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **rates)
     if parts.warmup_steps:
         trains = inputs.hyper["backbone_trains"] > 0
         held = hold_backbone(updates["student"], trains)
@@ -117,7 +111,20 @@ def update(
     factors = {name: value for name, value in inputs.hyper.items() if name.startswith(BALANCE)}
     if factors:
         factors["balance_skipped"] = state.balance.skipped
-    return new_state, {**metrics, **factors, "learning_rate": learning_rate}
+    logged = {name: rate for name, rate in rates.items() if name == "learning_rate"}
+    return new_state, {**metrics, **factors, **logged}
+
+
+def learning_rates(parts: StepParts, state: TrainState) -> dict[str, Array]:
+    """Returns the rates of a step, as the optimisers of `optim` take them; none where there is no schedule."""
+    if parts.schedule is None:
+        return {}
+    factor = parts.schedule(state.step)
+    rates = {"learning_rate": state.hyper["learning_rate"] * factor}
+    if ROTATION in state.params:
+        power = factor**parts.rotation_power
+        rates["rotation_learning_rate"] = state.hyper["rotation_learning_rate"] * power
+    return rates
 
 
 def hold_backbone(updates: PyTree, trains: Array) -> PyTree:
@@ -201,7 +208,7 @@ def make_predict_step(student: Network, crop: Callable[[Array], Array]) -> Calla
 
     Args:
       student: the network.
-      crop: maps uint8 images to the float images in [0, 1] that the network is evaluated on.
+      crop: maps stored images to the float images in [0, 1] that the network is evaluated on.
     """
 
     def predict(variables: PyTree, images: Array) -> tuple[Array, Array]:

@@ -90,7 +90,14 @@ class Results:
             )
             for number, name in enumerate(self._names)
         ]
-        qualities = [*QUALITIES, OVERALL]
+        own = {
+            name: None
+            for done in self.done
+            if done.evaluation is not None
+            for name in done.evaluation.scores
+            if name not in QUALITIES
+        }
+        qualities = [*QUALITIES, *own, OVERALL]
         lines = {
             quality: self._summary.lines(groups, self._baseline, quality) for quality in qualities
         }

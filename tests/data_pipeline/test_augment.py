@@ -79,3 +79,66 @@ def test_crop_larger_than_the_images_is_refused():
     draw = augment.make_augment(16, flip=True, random_crop=True)
     with pytest.raises(ValueError, match=r"data\.image_size=16 is larger than the 12 px"):
         draw(KEY, images(), jnp.arange(6), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_images_are_told_by_their_dtype(dtype):
+    grey = np.full((1, 2, 2, 3), 128, np.uint8)
+    np.testing.assert_array_equal(augment.to_float(jnp.asarray(grey)), np.float32(128) / 255)
+    half = np.full((1, 2, 2, 3), 0.5, dtype)
+    np.testing.assert_array_equal(augment.to_float(jnp.asarray(half)), np.float32(0.5))
+    assert augment.check_images(half) is half
+    assert augment.check_images(half.astype(np.float64)).dtype == np.float64
+    assert augment.check_images(grey) is grey
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.full((1, 2, 2, 3), 128.0), r"must lie in \[0, 1\]; these lie in \[128, 128\]"),
+        (np.full((1, 2, 2, 3), -0.5), r"these lie in \[-0\.5, -0\.5\]"),
+        (np.full((1, 2, 2, 3), np.nan), r"these lie in \[nan, nan\]"),
+        (np.full((1, 2, 2, 3), 1), "must be uint8 or floating point numbers"),
+        (np.full((2, 2, 3), 0.5), r"must be \[B, H, W, 3\]; they are \[2, 2, 3\]"),
+        (np.full((1, 3, 2, 2), 0.5), r"must be \[B, H, W, 3\]"),
+    ],
+)
+def test_images_that_are_neither_are_refused(images, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        augment.check_images(images)
+
+
+def test_integers_that_are_no_bytes_are_refused_in_a_compiled_function():
+    with pytest.raises(TypeError, match="not int32"):
+        jax.jit(augment.to_float)(jnp.zeros((1, 2, 2, 3), jnp.int32))
+
+
+def test_an_augmentation_of_ones_own_sees_each_example_with_a_key_of_its_own():
+    def own(image, key, step):
+        return image * 0 + jax.random.uniform(key) + step
+
+    draw = augment.make_augment(9, flip=False, random_crop=False, own=own)
+    given = {"raw": images()["raw"], "c40": images()["raw"]}
+    out = draw(KEY, given, jnp.arange(6), 3, 10)
+    values = np.asarray(out["raw"])[:, 0, 0, 0]
+    assert len(set(values.tolist())) == 6
+    assert (values >= 10).all()
+    np.testing.assert_array_equal(out["raw"], out["c40"])
+    # by index and epoch, whatever the batch
+    alone = draw(KEY, {"raw": given["raw"][4:5]}, jnp.array([4]), 3, 10)
+    np.testing.assert_array_equal(alone["raw"][0], out["raw"][4])
+    assert not np.array_equal(draw(KEY, given, jnp.arange(6), 4, 10)["raw"], out["raw"])
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (lambda image, key, step: image[:-1], r"as it was given, float32 \[9, 9, 3\]; it returns"),
+        (lambda image, key, step: image.astype(jnp.int32), "it returns int32"),
+        (lambda image, key, step: (image, key), "it returns a tuple"),
+    ],
+)
+def test_an_augmentation_that_returns_something_else_is_refused(own, message):
+    draw = augment.make_augment(9, flip=False, random_crop=False, own=own)
+    with pytest.raises(ValueError, match=message):
+        draw(KEY, images(), jnp.arange(6), 3)

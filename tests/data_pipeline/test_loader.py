@@ -187,7 +187,7 @@ def test_unknown_split_is_refused(dataset):
 
 
 def test_labels_are_read_without_images(dataset):
-    labels = loader.read_labels(dataset, "validation")
+    labels = dataset.labels("validation")
     assert sorted(labels["label"]) == [0] * 8 + [1] * 8
     np.testing.assert_array_equal(labels["label"], labels["frame"])
     np.testing.assert_array_equal(labels["identity"], labels["video"] // 2)

@@ -46,7 +46,7 @@ def test_tfds_reads_the_folder_back(folder):
 
 def test_classes_are_balanced_in_every_split(dataset):
     for split in SPLITS:
-        ids = loader.read_labels(dataset, split)
+        ids = dataset.labels(split)
         assert ids["label"].mean() == 0.5
         np.testing.assert_array_equal(ids["forgery"] > 0, ids["label"] == 1)
         assert ids["forgery"].max() <= FORGERIES.index("occlusion")
@@ -54,12 +54,12 @@ def test_classes_are_balanced_in_every_split(dataset):
 
 def test_no_identity_or_video_crosses_splits(dataset):
     for field, count in (("identity", 12), ("video", 48)):
-        owners = [set(loader.read_labels(dataset, split)[field].tolist()) for split in SPLITS]
+        owners = [set(dataset.labels(split)[field].tolist()) for split in SPLITS]
         assert sum(map(len, owners)) == len(set.union(*owners)) == count
 
 
 def test_a_video_has_one_label_one_person_and_its_frames_once(dataset):
-    ids = loader.read_labels(dataset, "train")
+    ids = dataset.labels("train")
     for video in set(ids["video"].tolist()):
         rows = ids["video"] == video
         assert (

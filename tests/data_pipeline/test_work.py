@@ -163,7 +163,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_leaves_no_process_and_goes_on(functions, tmp_path, signal_number):
     (tmp_path / "script.py").write_text(SCRIPT)
-    root = Path(work.__file__).parents[1]
+    root = Path(work.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"}
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "kept")],

@@ -48,9 +48,11 @@ def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(params=["closeness", "small"])
+@pytest.fixture(params=["closeness", "small", "memory"])
 def own(request, settings):
     """Configuration and extensions of a program, as the command line reads them."""
+    if request.param == "memory":
+        settings = {**SETTINGS, "student.qualities": "c40"}
     return configs.read(str(PROGRAMS / f"{request.param}.py"), settings)
 
 
@@ -159,6 +161,43 @@ def test_a_program_in_a_sweep(settings, tmp_path):
     done = sweep(flat, f"{program}:resnet_tiny", settings, tmp_path / "sweep")
     assert all(evaluation is not None for _, evaluation in done)
     assert checkpoint.read_config(done[0][0]).method.power == 1
+
+
+def test_own_data_is_checked_against_the_configuration(tmp_path, teacher):
+    program = str(PROGRAMS / "memory.py")
+
+    def run(**changed):
+        own = {key.replace("__", "."): value for key, value in changed.items()}
+        config, extensions = configs.read(program, {**SETTINGS, "student.qualities": "c40", **own})
+        return train(config, tmp_path / "run", extensions)
+
+    with pytest.raises(UserError, match=r"student\.qualities names 'raw'; the data set has: c40"):
+        run(student__qualities="raw")
+    with pytest.raises(
+        UserError, match=r"no data set of your own is called 'square'; did you mean"
+    ):
+        run(data__path="own:square")
+    with pytest.raises(UserError, match=r"making it fails: ValueError"):
+        run(own__squares__side="-1")
+    with pytest.raises(UserError, match=r"'squares'; the program that makes it is not given"):
+        train(configs.load("supervised", {"data.path": "own:squares"}), tmp_path / "run")
+    config, extensions = configs.read(
+        "kd:resnet_tiny",
+        {
+            **SETTINGS,
+            "student.qualities": "c40",
+            "data.path": "own:squares",
+            "teacher.runs": str(teacher),
+        },
+        configs.program(program),
+    )
+    with pytest.raises(UserError, match=r"teacher\.quality names 'raw'; the data set has: c40"):
+        train(config, tmp_path / "run", extensions)
+    config.teacher.quality = "c40"
+    assert train(config, tmp_path / "run", extensions)["step"] == 6
+    report = ["report", str(tmp_path / "run"), f"--output={tmp_path / 'report.html'}"]
+    assert main(["evaluate", str(tmp_path / "run"), f"--program={program}"]) == 0
+    assert main([*report, f"--program={program}"]) == 0
 
 
 def test_python_hands_them_in_without_a_program(settings, tmp_path):

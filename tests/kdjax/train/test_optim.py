@@ -1,8 +1,11 @@
 """Optimisers against hand-written updates, schedules at their ends."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from kdjax.train import optim
@@ -101,3 +104,54 @@ def test_schedules_stay_in_range_however_short_the_run(name, total):
 def test_wrong_settings_name_their_key(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def gradient_steps(optimizer, steps=3, **extra):
+    """Returns parameters after some steps on a fixed gradient."""
+    params = {"student": {"a": {"kernel": jnp.full((2, 2), 2.0)}}, "heads": {"b": jnp.ones(3)}}
+    state = optimizer.init(params)
+    for step in range(steps):
+        grads = jax.tree.map(lambda leaf, by=step: leaf * 0.1 + by, params)
+        updates, state = optimizer.update(grads, state, params, **extra)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [
+        (optax.lion, {"b1": 0.8, "weight_decay": 0.1}),
+        (optax.adamw, {"weight_decay": 0.1}),
+        (optax.rmsprop, {}),
+        (optax.adafactor, {}),
+    ],
+)
+def test_an_optimizer_of_optax_takes_steps_as_its_own_rate_would(factory, options):
+    own = optim.make_optimizer("mine", own={"mine": factory}, own_options=options, **DEFAULTS)
+    found = gradient_steps(own, learning_rate=jnp.asarray(0.02))
+    expected = gradient_steps(factory(0.02, **options))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+
+
+def test_a_transformation_without_a_rate_is_multiplied_with_it():
+    own = optim.make_optimizer("mine", own={"mine": optax.scale_by_adam}, **DEFAULTS)
+    found = gradient_steps(own, learning_rate=jnp.asarray(0.02))
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-6), found, gradient_steps(optax.adam(0.02))
+    )
+
+
+def test_a_missing_rate_is_named():
+    with pytest.raises(ValueError, match=r"needs learning_rate=\.\.\. beside the gradients"):
+        gradient_steps(optim.make_optimizer("sgd", **DEFAULTS))
+
+
+def test_own_schedules_and_names_that_are_taken():
+    own = {"ramp": lambda steps, low=0.5: lambda step: low + step / steps}
+    options = {"total_steps": 10, "warmup_fraction": 0.1, "decay_steps": 1, "decay_factor": 0.1}
+    schedule = optim.make_schedule("ramp", own=own, own_options={"low": 0.25}, **options)
+    assert schedule(5) == 0.75
+    with pytest.raises(ValueError, match="the schedule 'cosine' is shipped with kdjax"):
+        optim.make_schedule("cosine", own={"cosine": optax.constant_schedule}, **options)
+    with pytest.raises(ValueError, match="the optimizer 'adam' is shipped with kdjax"):
+        optim.make_optimizer("adam", own={"adam": optax.lion}, **DEFAULTS)
