@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kdjax.files import read_json_lines
+from kdjax.folder import RunFolder
 from kdjax.methods.part import TERM
 from kdjax.train.spikes import Watch, watch
 
@@ -31,7 +31,7 @@ def logged(folder: Path) -> dict[str, list[float | None]]:
 
 
 def _training(folder: Path) -> Iterator[dict[str, Any]]:
-    for row in read_json_lines(folder / "metrics.jsonl"):
+    for row in RunFolder(folder).read_metrics():
         if row.get("kind") == "train":
             yield row
 
@@ -53,7 +53,7 @@ def _significant(value: float | None) -> float | None:
 
 def speed(folder: Path) -> float | None:
     """Returns the median images a second of a run's training, compilation and validation left out."""
-    rates = [row.get("images_per_second") for row in read_json_lines(folder / "timings.jsonl")]
+    rates = [row.get("images_per_second") for row in RunFolder(folder).read_timings()]
     found = [rate for rate in rates if isinstance(rate, int | float)]
     return round(statistics.median(found), 1) if found else None
 

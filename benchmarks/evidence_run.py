@@ -20,7 +20,7 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline.loader import open_dataset
 from kdjax.data_pipeline.manifest import checksum, fingerprint
 from kdjax.evaluate.evaluation import Evaluation
-from kdjax.files import read_json
+from kdjax.folder import RunFolder
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
@@ -93,7 +93,8 @@ def run_job(
     decisive = store.settings_of(dict(configs.flatten(config)))
     folder = workdir / name / f"{job.row.name}-{job.seed}-{_short([decisive, job.wanted, mark])}"
     folder = folder.with_name(folder.name.replace(" ", "_").replace(",", ""))
-    if not (folder / "config.json").exists():
+    files = RunFolder(folder)
+    if not files.is_run:
         check_plan(config)
     start = time.monotonic()
     problem, result = "", {}
@@ -102,7 +103,7 @@ def run_job(
             result = train(config, folder)
         evaluation = evaluate_run(folder)
     except UserError as error:
-        if BUSY in str(error) or not (folder / "config.json").exists():
+        if BUSY in str(error) or not files.is_run:
             raise
         problem = str(error).replace(str(folder), "the run")
     run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
@@ -116,8 +117,8 @@ def run_job(
             store.set_images(content, evaluation)
             run |= outcome(result, evaluation, store.judged_qualities(table.quality))
         store.add_run(content, job.row, job.wanted, job.seed, run)
-    for part in ("checkpoints", "best", "tensorboard"):
-        shutil.rmtree(folder / part, ignore_errors=True)
+    for part in (files.checkpoints, files.best, files.tensorboard):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def trained_teacher(
@@ -131,7 +132,8 @@ def trained_teacher(
     decisive = [store.settings_of(dict(configs.flatten(config))), mark]
     network = table.teachers[name].network
     folder = workdir / "teachers" / f"{network}-{config.seed.student}-{_short(decisive)}"
-    while not (folder / "finished.json").exists():
+    files = RunFolder(folder)
+    while not files.is_finished:
         try:
             train(config, folder)
         except UserError as error:
@@ -139,7 +141,7 @@ def trained_teacher(
                 raise
             time.sleep(10)
     try:
-        evaluation = Evaluation.load(folder / "evaluation", "test")
+        evaluation = Evaluation.load(files.evaluation, "test")
     except UserError:
         evaluation = evaluate_run(folder)
     found = {"network": network, "seed": config.seed.student, "auc": auc_by_quality(evaluation)}
@@ -153,7 +155,7 @@ def teachers_of(
     if not names:
         return {}
     keys = ("teacher", *map("and {}".format, names[1:]))
-    hashes = read_json(folder / "inputs.json", "a run")["teachers"]
+    hashes = RunFolder(folder).read_inputs()["teachers"]
     return {
         key: {**known, "weights": digest[:16]}
         for key, known, digest in zip(keys, facts, hashes, strict=True)

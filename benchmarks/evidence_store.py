@@ -15,7 +15,7 @@ from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.files import read_json, write_text
-from kdjax.train.checkpoint import RUNTIME_KEYS
+from kdjax.train.claim import RUNTIME_KEYS
 from kdjax.types import QUALITIES
 
 HERE = Path(__file__).parent

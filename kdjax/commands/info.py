@@ -9,6 +9,7 @@ from typing import Any
 
 from kdjax import configs
 from kdjax.checks import UserError, check_positive
+from kdjax.folder import RunFolder
 from kdjax.version import __version__
 
 
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"{key}={_plain(value)}")
     elif options.path is None:
         _show_installation()
-    elif (options.path / "config.json").exists():
+    elif RunFolder(options.path).is_run:
         _show_run(options.path)
     else:
         _show_dataset(options.path)
@@ -79,9 +80,9 @@ def _show_run(folder: Path) -> None:
     print(f"{folder}: {config.method.name} with {config.student.network}")
     for key, value in configs.flatten(config):
         print(f"  {key}={_plain(value)}")
-    for path in sorted((folder / "evaluation").glob("*.json")):
-        print(f"on {path.stem}:")
-        print_results([folder], path.stem)
+    for name in RunFolder(folder).evaluations():
+        print(f"on {name}:")
+        print_results([folder], name)
 
 
 def _show_dataset(folder: Path) -> None:

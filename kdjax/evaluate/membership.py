@@ -9,7 +9,8 @@ from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.files import parse_json
 from kdjax.evaluate.grouped import Group
-from kdjax.evaluate.runs import CONFIG, Run
+from kdjax.evaluate.runs import Run
+from kdjax.folder import RunFolder
 
 RESULTS = "results.json"
 FORMAT = 1
@@ -32,7 +33,7 @@ class Membership(NamedTuple):
 
 def is_sweep(folder: Path) -> bool:
     """Returns whether a folder holds what `kdjax sweep --seeds` has written."""
-    return (folder / RESULTS).is_file() and not (folder / CONFIG).exists()
+    return (folder / RESULTS).is_file() and not RunFolder(folder).is_run
 
 
 def read_membership(folder: Path) -> Membership:
@@ -53,7 +54,7 @@ def read_membership(folder: Path) -> Membership:
                 path = folder / run["folder"]
                 if path.parent != folder or path.name in ("", ".", ".."):
                     raise ValueError("a run outside")
-                if (path / CONFIG).is_file():
+                if RunFolder(path).is_run:
                     runs[path] = (names[-1], int(seed))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -11,8 +11,7 @@ from typing import Any
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.files import parse_json
-
-CONFIG = "config.json"
+from kdjax.folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +47,12 @@ def read_runs(paths: Sequence[str | os.PathLike[str]], split: str = "test") -> l
     if not folders:
         raise UserError("no run named; give one or more folders that `kdjax train` wrote")
     for folder in folders:
-        if not (folder / CONFIG).is_file():
+        if not RunFolder(folder).is_run:
             problem = (
                 "is not a run (it has no config.json)" if folder.is_dir() else "does not exist"
             )
             raise UserError(f"{folder} {problem}; give a folder that `kdjax train` wrote")
-    kept = sorted({path.stem for folder in folders for path in folder.glob("evaluation/*.json")})
+    kept = sorted({name for folder in folders for name in RunFolder(folder).evaluations()})
     # a run that is not evaluated yet has curves to show; a name that none has is a slip
     if kept and split not in kept:
         raise UserError(f"no run has an evaluation on {split!r}; there are: {', '.join(kept)}")
@@ -65,12 +64,13 @@ def read_runs(paths: Sequence[str | os.PathLike[str]], split: str = "test") -> l
 
 def _read_run(folder: Path, name: str, split: str) -> Run:
     notes: list[str] = []
-    config = _read_config(folder / CONFIG, notes)
-    lines = _read_lines(folder / "metrics.jsonl", notes)
+    files = RunFolder(folder)
+    config = _read_config(files.config, notes)
+    lines = _read_lines(files.metrics, notes)
     evaluation = None
-    if (folder / "evaluation" / f"{split}.json").exists():
+    if files.has_evaluation(split):
         try:
-            evaluation = Evaluation.load(folder / "evaluation", split)
+            evaluation = Evaluation.load(files.evaluation, split)
         except UserError:
             notes.append(f"its evaluation on {split} is damaged: run `kdjax evaluate` on it again")
     else:

@@ -1,1 +1,43 @@
-"""Training: one state, one step, one loop for every method."""
+"""Training: pure steps, one loop, checkpoints, sweeps; each name is imported when it is used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdjax.train.evaluation import evaluate_run as evaluate_run
+    from kdjax.train.loop import train as train
+    from kdjax.train.optim import make_optimizer as make_optimizer
+    from kdjax.train.optim import make_schedule as make_schedule
+    from kdjax.train.predict import make_predict as make_predict
+    from kdjax.train.state import TrainState as TrainState
+    from kdjax.train.state import create_state as create_state
+    from kdjax.train.step import StepParts as StepParts
+    from kdjax.train.step import make_train_step as make_train_step
+
+PLACES = {
+    "StepParts": "step",
+    "TrainState": "state",
+    "create_state": "state",
+    "evaluate_run": "evaluation",
+    "make_optimizer": "optim",
+    "make_predict": "predict",
+    "make_schedule": "optim",
+    "make_train_step": "step",
+    "train": "loop",
+}
+"""The module of each public name."""
+
+__all__ = [
+    *PLACES,
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in PLACES:
+            return getattr(import_module(f"kdjax.train.{PLACES[name]}"), name)
+        raise AttributeError(f"module 'kdjax.train' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PLACES})

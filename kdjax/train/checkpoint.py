@@ -15,28 +15,13 @@ from ml_collections import ConfigDict
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.extensions import NOTHING, Extensions
-from kdjax.files import read_json, write_json
+from kdjax.folder import RunFolder
 from kdjax.methods import Network
 from kdjax.models.weights.runs import restore_best
 from kdjax.train.networks import network, own_options, variable_shapes
-from kdjax.train.programs import PROGRAM, check_known_network
+from kdjax.train.programs import check_known_network
 from kdjax.train.state import TrainState
 from kdjax.types import PyTree
-
-RUNTIME_KEYS = frozenset(
-    {
-        "data.threads",
-        "data.read_ahead",
-        "train.devices",
-        "train.log_every",
-        "evaluation.batch_size",
-    }
-)
-"""Keys that do not change what a run computes: a run may go on with other values."""
-
-
-OWN_FILES = frozenset({".lock", "inputs.json"})
-"""What a run cut off at its very beginning has left."""
 
 
 class Checkpoints:
@@ -47,8 +32,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
-        self._latest = ocp.CheckpointManager((run / "checkpoints").absolute(), options=options)
-        self._best = ocp.CheckpointManager((run / "best").absolute(), options=options)
+        files = RunFolder(run)
+        self._latest = ocp.CheckpointManager(files.checkpoints.absolute(), options=options)
+        self._best = ocp.CheckpointManager(files.best.absolute(), options=options)
 
     def save_latest(self, state: TrainState, position: Any, config: Mapping[str, Any]) -> None:
         """Saves all that is needed to go on, in one commit."""
@@ -113,59 +99,8 @@ def _first_line(error: Exception) -> str:
 
 def has_started(run: Path) -> bool:
     """Returns whether a run has a checkpoint to go on from."""
-    folder = run / "checkpoints"
+    folder = RunFolder(run).checkpoints
     return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder.absolute()))
-
-
-def has_results(run: Path) -> bool:
-    """Returns whether a run has anything that another configuration in its folder would spoil."""
-    return has_started(run) or any(
-        (run / name).exists() for name in ("finished.json", "evaluation")
-    )
-
-
-def check_folder(run: Path) -> None:
-    """Raises UserError when the folder of a run-to-be is a file or holds something else."""
-    if run.exists() and not run.is_dir():
-        raise UserError(f"{run} is a file; give --workdir a folder")
-    if not run.exists() or (run / "config.json").exists():
-        return
-    if any(path.name not in OWN_FILES for path in run.iterdir()):
-        raise UserError(f"{run} is not empty and not a run; give --workdir a new folder")
-
-
-def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
-    """Writes configuration and inputs of a new run, or checks that an existing run has the same.
-
-    A run that was cut off, or refused, before its first checkpoint has nothing to go on from: it begins anew.
-
-    Args:
-      run: folder of the run.
-      config: the configuration.
-      inputs: what tells the data set and the teachers' weights from others (`Plan.inputs`).
-
-    Raises:
-      UserError: when the folder holds a run of another configuration, data set or teacher.
-    """
-    if (run / "config.json").exists() and has_results(run):
-        _check_same_config(run, config)
-        found = read_json(run / "inputs.json", "a run of `kdjax train`")
-        if found.get("dataset") != inputs["dataset"]:
-            raise UserError(
-                f"the data set at {config.data.path} is not the one that {run} was begun with; "
-                "give another --workdir, or prepare the data set as it was"
-            )
-        teachers = (*config.teacher.runs, *config.teacher.weights, *config.teacher.recorded)
-        for name, old, new in zip(
-            teachers, found.get("teachers", ()), inputs["teachers"], strict=False
-        ):
-            if old != new:
-                raise UserError(
-                    f"the teacher {name} is not what {run} was begun with; give another --workdir"
-                )
-        return
-    write_json(run / "inputs.json", dict(inputs))
-    write_json(run / "config.json", configs.to_json(config))
 
 
 def fingerprint(variables: PyTree) -> str:
@@ -178,38 +113,22 @@ def fingerprint(variables: PyTree) -> str:
     return digest.hexdigest()
 
 
-def _check_same_config(run: Path, config: ConfigDict) -> None:
-    found, asked = dict(configs.flatten(read_config(run))), dict(configs.flatten(config))
-    differing = sorted(
-        key
-        for key in asked.keys() | found.keys()
-        if asked.get(key) != found.get(key) and key not in RUNTIME_KEYS
-    )
-    if differing:
-        key = differing[0]
-        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-        raise UserError(
-            f"{run} holds a run with {key}={found.get(key)!r}, asked for {asked.get(key)!r}{more}; "
-            "give another --workdir or the run's own settings"
-        )
-
-
 def read_config(run: str | Path) -> ConfigDict:
     """Returns the configuration of a run.
 
     Raises:
       UserError: when the folder is not a run.
     """
-    values = read_json(Path(run) / "config.json", "a run of `kdjax train`")
-    return configs.from_json(values, recorded=(Path(run) / PROGRAM).exists())
+    files = RunFolder(run)
+    return configs.from_json(files.read_config(), recorded=files.program.exists())
 
 
 def image_size_of(run: str | Path, config: ConfigDict) -> int:
     """Returns the side of the images that a run was trained on, in pixels; 64 where its files do not tell."""
-    if config.data.image_size or not (Path(run) / "inputs.json").exists():
+    files = RunFolder(run)
+    if config.data.image_size or not files.inputs.exists():
         return config.data.image_size or 64
-    inputs = read_json(Path(run) / "inputs.json", "a run of `kdjax train`")
-    dataset = inputs.get("dataset") if isinstance(inputs, dict) else None
+    dataset = files.read_inputs().get("dataset")
     stored = dataset.get("image_size") if isinstance(dataset, dict) else None
     return stored if isinstance(stored, int) and stored > 0 else 64
 
@@ -239,15 +158,10 @@ def load_best(
     return net, jax.tree.map(np.asarray, variables), step
 
 
-def mark_finished(run: Path, result: Mapping[str, Any]) -> None:
-    """Notes in the run's folder that it was trained to its end."""
-    write_json(run / "finished.json", dict(result))
-
-
 def check_finished(run: str | Path) -> None:
     """Raises UserError when a run that is to teach was not trained to its end."""
     read_config(run)
-    if not (Path(run) / "finished.json").exists():
+    if not RunFolder(run).is_finished:
         raise UserError(
             f"the teacher {run} is not trained to its end; run its `kdjax train` again to finish it"
         )
@@ -255,13 +169,40 @@ def check_finished(run: str | Path) -> None:
 
 def best_step(run: str | Path) -> int | None:
     """Returns the step of a run's best checkpoint, None without any."""
-    folder = Path(run) / "best"
+    folder = RunFolder(run).best
     if not folder.is_dir():
         return None
     with ocp.CheckpointManager(
         folder.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)
     ) as manager:
         return manager.latest_step()
+
+
+def latest_step(run: str | Path) -> int | None:
+    """Returns the step of a run's latest checkpoint, None without any."""
+    folder = RunFolder(run).checkpoints
+    steps = ocp.utils.checkpoint_steps(folder.absolute()) if folder.is_dir() else []
+    return max(steps, default=None)
+
+
+def load_latest(run: str | Path) -> PyTree:
+    """Returns the student's variables as they are in the latest checkpoint.
+
+    Raises:
+      UserError: when there is none, or it cannot be read.
+    """
+    folder = RunFolder(run).checkpoints
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        try:
+            restored = manager.restore(
+                manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore())
+            )
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UserError(f"{folder} cannot be read: {_first_line(error)}") from error
+    state = restored["state"]
+    variables = {"params": state["params"]["student"], "batch_stats": state["batch_stats"]}
+    return jax.tree.map(np.asarray, variables)
 
 
 def check_variables(found: PyTree, expected: PyTree, where: str, name: str) -> None:

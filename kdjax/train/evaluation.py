@@ -13,6 +13,7 @@ from kdjax.data_pipeline.loader import evaluation_batches
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
+from kdjax.folder import RunFolder
 from kdjax.train import checkpoint
 from kdjax.train.data import open_data
 from kdjax.train.log import Progress
@@ -74,15 +75,16 @@ def evaluate_run(
         )
     finally:
         progress.close()
-    result.save(folder / "evaluation", evaluation_name(split, data, limit))
+    result.save(RunFolder(folder).evaluation, evaluation_name(split, data, limit))
     return result
 
 
 def evaluated(run: Path, split: str = "test", extensions: Extensions = NOTHING) -> Evaluation:
     """Returns a run's evaluation: the stored one when it is of the best checkpoint, else a new one."""
-    if (run / "evaluation" / f"{split}.json").exists():
+    files = RunFolder(run)
+    if files.has_evaluation(split):
         with contextlib.suppress(UserError):
-            stored = Evaluation.load(run / "evaluation", split)
+            stored = Evaluation.load(files.evaluation, split)
             if stored.step == checkpoint.best_step(run):
                 return stored
     return evaluate_run(run, split=split, extensions=extensions)

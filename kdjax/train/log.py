@@ -12,6 +12,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from kdjax.files import read_json_lines, write_text
+from kdjax.folder import RunFolder
 
 
 class RunLog:
@@ -20,13 +21,13 @@ class RunLog:
     def __init__(self, run: Path, *, start_step: int) -> None:
         """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped."""
         self._folder = run
-        for name in ("metrics.jsonl", "timings.jsonl"):
-            path = run / name
+        files = RunFolder(run)
+        for path in (files.metrics, files.timings):
             kept = [row for row in read_json_lines(path) if _step(row) <= start_step]
             write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
-        self._timings = (run / "timings.jsonl").open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
+        self._metrics = files.metrics.open("a", encoding="utf-8")
+        self._timings = files.timings.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(files.tensorboard), purge_step=start_step + 1)
 
     def write(self, kind: str, step: int, epoch: float, values: Mapping[str, Any]) -> None:
         """Adds one line of `kind` `train` or `validation`."""

@@ -17,9 +17,11 @@ from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
+from kdjax.folder import RunFolder
 from kdjax.methods.part import TERM
 from kdjax.train import checkpoint, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
+from kdjax.train.claim import claim_run
 from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
@@ -50,16 +52,17 @@ def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING)
     state = initial_state(plan, pretrained=not checkpoint.has_started(run))
     trainer = _Trainer(plan, run)
     try:
-        checkpoint.check_folder(run)
-        if not (run / "config.json").exists():
+        files = RunFolder(run)
+        files.check_free()
+        if not files.is_run:
             trainer.check(state)
         run.mkdir(parents=True, exist_ok=True)
-        with held(run / ".lock", "is training"):
-            checkpoint.claim_run(run, plan.config, plan.inputs())
+        with held(files.lock, "is training"):
+            claim_run(run, plan.config, plan.inputs())
             trainer.changed = programs.remember(run, extensions)
             with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
                 result = trainer.run(state, checkpoints)
-            checkpoint.mark_finished(run, result)
+            files.finish(result)
             return result
     except OSError as error:
         raise UserError(f"cannot write {run}: {error.strerror or error}") from error

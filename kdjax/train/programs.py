@@ -10,10 +10,8 @@ from ml_collections import ConfigDict
 from kdjax import models
 from kdjax.checks import UserError
 from kdjax.extensions import KINDS, Extensions
-from kdjax.files import read_json, write_json, write_text
-
-PROGRAM = "program.json"
-"""Says in a run's folder which program added what; the copy beside it is never executed."""
+from kdjax.files import write_json, write_text
+from kdjax.folder import RunFolder
 
 
 def remember(run: Path, extensions: Extensions) -> str:
@@ -35,23 +33,22 @@ def remember(run: Path, extensions: Extensions) -> str:
             kind: sorted(getattr(extensions, kind)) for kind in KINDS if getattr(extensions, kind)
         },
     }
-    path, line = run / PROGRAM, ""
-    if path.exists():
-        before = read_json(path, "a run of `kdjax train`")
-        if before.get("sha256") != digest:
-            line = f"{extensions.program or 'the program'} has changed since {run} was begun"
-    write_json(path, facts)
+    files, line = RunFolder(run), ""
+    before = files.read_program()
+    if before and before.get("sha256") != digest:
+        line = f"{extensions.program or 'the program'} has changed since {run} was begun"
+    write_json(files.program, facts)
     if text:
-        write_text(run / "program.txt", text)
+        write_text(files.program_text, text)
     return line
 
 
 def check_known_network(run: Path, config: ConfigDict, extensions: Extensions) -> None:
     """Raises UserError when a run's network is neither shipped nor the user's own, naming the program that it is of."""
     name = config.student.network
-    if name in models.names() or name in extensions.networks or not (run / PROGRAM).exists():
+    facts = RunFolder(run).read_program()
+    if name in models.names() or name in extensions.networks or not facts:
         return
-    facts = read_json(run / PROGRAM, "a run of `kdjax train`")
     program = facts.get("program") or "PROGRAM.py"
     raise UserError(
         f"{run} has a network of its own, {name!r}, of the program {program}; give it again: "

@@ -14,6 +14,7 @@ from kdjax.checks import UserError, nearest
 from kdjax.configs import sweeps
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.extensions import NOTHING, Extensions
+from kdjax.folder import RunFolder
 from kdjax.train.evaluation import evaluated
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
@@ -207,7 +208,7 @@ def _hopeless(runs: Sequence[Run]) -> dict[Path, str]:
     problems = {}
     for run in runs:
         try:
-            if not (run.folder / "config.json").exists():
+            if not RunFolder(run.folder).is_run:
                 check_plan(run.config, run.extensions)
         except UserError as error:
             problems[run.folder] = str(error)

@@ -35,15 +35,16 @@ ARROWS = {
     "kdjax.defaults": (),
     "kdjax.extensions": ("kdjax.checks", "kdjax.defaults"),
     "kdjax.files": VOCABULARY,
+    "kdjax.folder": (*VOCABULARY, "kdjax.files"),
     "kdjax.signal": VOCABULARY,
     "kdjax.losses": VOCABULARY,
     "kdjax.transforms": VOCABULARY,
     "kdjax.models": SIGNAL,
-    "kdjax.models.weights": (*SIGNAL, "kdjax.models", "kdjax.files"),
+    "kdjax.models.weights": (*SIGNAL, "kdjax.models", "kdjax.files", "kdjax.folder"),
     "kdjax.methods": MATHEMATICS,
     "kdjax.train": (
         *(*VOCABULARY, "kdjax.files", "kdjax.models", "kdjax.methods", "kdjax.transforms"),
-        "kdjax.defaults",
+        *("kdjax.defaults", "kdjax.folder"),
         *("kdjax.evaluate", "kdjax.data_pipeline", "kdjax.configs"),
     ),
     "kdjax.train.state": (*VOCABULARY, "kdjax.methods", "kdjax.models"),
@@ -54,7 +55,7 @@ ARROWS = {
     ),
     "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.parallel": VOCABULARY,
-    "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.data_pipeline"),
+    "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
     "kdjax.cli": ANYTHING,
     "kdjax.commands": ANYTHING,
@@ -190,6 +191,29 @@ def test_light_modules_reach_light_modules_only():
     assert heavy == set()
 
 
+FILES_OF_A_RUN = (
+    *("config.json", "inputs.json", "metrics.jsonl", "timings.jsonl", "finished.json"),
+    *("program.json", "program.txt", "checkpoints", "best", "tensorboard", "evaluation"),
+)
+
+
+def test_only_the_folder_knows_a_runs_files_by_name():
+    found = []
+    for module, path in find_modules(ROOT).items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            # as part of a path: folder / "config.json"
+            names = [node.left, node.right] if isinstance(node, ast.BinOp) else []
+            found += [
+                f"{module}: {name.value}"
+                for name in names
+                if isinstance(name, ast.Constant)
+                and isinstance(node.op, ast.Div)
+                and name.value in FILES_OF_A_RUN
+                and module != "kdjax.folder"
+            ]
+    assert found == []
+
+
 def test_packages_are_reached_from_the_top_when_they_are_used():
     program = (
         "import sys, kdjax\n"
@@ -197,6 +221,7 @@ def test_packages_are_reached_from_the_top_when_they_are_used():
         "assert set(kdjax.__all__) <= set(dir(kdjax))\n"
         "assert kdjax.signal.dct2 and 'kdjax.losses' not in sys.modules\n"
         "for name in kdjax.__all__: assert getattr(kdjax, name)\n"
+        "assert kdjax.Run.__name__ == 'Run'\n"
         "from kdjax import *\n"
         "assert losses.kd is kdjax.losses.kd\n"
         "try: kdjax.loses\n"

@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from kdjax.checks import UserError
-from kdjax.files import read_json
+from kdjax.folder import RunFolder
 from kdjax.models.families import layouts
 from kdjax.types import PyTree
 
@@ -55,10 +55,10 @@ def read_run(
 
 
 def _student(run: Path) -> dict[str, Any]:
-    config = read_json(run / "config.json", "a run of `kdjax train`")
+    config = RunFolder(run).read_config()
     student = config.get("student") if isinstance(config, dict) else None
     if not isinstance(student, dict) or not isinstance(student.get("network"), str):
-        raise UserError(f"{run}/config.json names no student.network: {run} is not a run")
+        raise UserError(f"{RunFolder(run).config} names no student.network: {run} is not a run")
     return student
 
 
@@ -71,10 +71,11 @@ def restore_best(run: Path) -> tuple[PyTree, int]:
     # where no run is read, Orbax need not be installed
     import orbax.checkpoint as ocp
 
-    if not (run / "best").is_dir():
+    best = RunFolder(run).best
+    if not best.is_dir():
         raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
     options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager((run / "best").absolute(), options=options) as manager:
+    with ocp.CheckpointManager(best.absolute(), options=options) as manager:
         step = manager.latest_step()
         if step is None:
             raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")

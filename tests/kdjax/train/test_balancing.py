@@ -10,7 +10,9 @@ import pytest
 
 from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.folder import RunFolder
 from kdjax.train import checkpoint, loop, pretrained, spikes
+from kdjax.train.claim import claim_run
 from kdjax.train.initial import check_plan, initial_state
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
@@ -37,10 +39,10 @@ def teacher(tiny_dataset, tmp_path_factory):
     run.mkdir()
     config = configs.load("supervised:resnet_tiny", {**SETTINGS, "data.path": str(tiny_dataset)})
     plan = make_plan(config)
-    checkpoint.claim_run(run, config, plan.inputs())
+    claim_run(run, config, plan.inputs())
     with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
         checkpoints.save_best(initial_state(plan))
-    checkpoint.mark_finished(run, {"step": 0})
+    RunFolder(run).finish({"step": 0})
     return run
 
 

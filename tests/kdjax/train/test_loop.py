@@ -11,7 +11,9 @@ import pytest
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.files import held
+from kdjax.folder import RunFolder
 from kdjax.train import checkpoint, loop
+from kdjax.train.claim import claim_run
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
 from kdjax.train.interrupt import catch_signals
@@ -211,13 +213,13 @@ def test_run_does_not_go_on_with_another_teacher(tmp_path, tiny_dataset):
     config = config_for(tiny_dataset, teacher__runs="teacher")
     weights = {"kernel": np.zeros(3, np.float32)}
     inputs = {"dataset": {}, "teachers": [checkpoint.fingerprint(weights)]}
-    checkpoint.claim_run(tmp_path, config, inputs)
-    checkpoint.mark_finished(tmp_path, {})
-    checkpoint.claim_run(tmp_path, config, inputs)
+    claim_run(tmp_path, config, inputs)
+    RunFolder(tmp_path).finish({})
+    claim_run(tmp_path, config, inputs)
     weights["kernel"][1] = 1
     inputs["teachers"] = [checkpoint.fingerprint(weights)]
     with pytest.raises(UserError, match=r"the teacher teacher is not what .* was begun with"):
-        checkpoint.claim_run(tmp_path, config, inputs)
+        claim_run(tmp_path, config, inputs)
 
 
 @pytest.fixture
@@ -308,7 +310,7 @@ def test_folder_that_is_no_run_is_named(tmp_path):
 
 
 def test_run_without_checkpoint_is_named(tmp_path, tiny_dataset):
-    checkpoint.claim_run(tmp_path / "run", config_for(tiny_dataset), {"dataset": {}})
+    claim_run(tmp_path / "run", config_for(tiny_dataset), {"dataset": {}})
     with pytest.raises(UserError, match="has no checkpoint yet"):
         evaluate_run(tmp_path / "run")
 

@@ -1,0 +1,105 @@
+"""A run's folder: the one place that knows its files by name."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdjax.checks import UserError
+from kdjax.files import read_json, read_json_lines, write_json
+
+WHAT = "a run of `kdjax train`"
+
+
+class RunFolder:
+    """Paths and plain files of a run; what is in its checkpoints, `train.checkpoint` reads.
+
+    Attributes:
+      path: the folder.
+      config: the resolved configuration, JSON.
+      inputs: what tells data and teachers from others, JSON.
+      metrics: a JSON line for each logged step.
+      timings: the same of times, which no two runs share.
+      finished: what training found, there when it came to its end.
+      program: which program of the user's added what, JSON.
+      program_text: a copy of it to read.
+      checkpoints: state and data position, for going on.
+      best: the best weights.
+      tensorboard: events.
+      evaluation: evaluations by name.
+      lock: held while a process trains.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Takes the folder, which need not exist."""
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.inputs = self.path / "inputs.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.timings = self.path / "timings.jsonl"
+        self.finished = self.path / "finished.json"
+        self.program = self.path / "program.json"
+        self.program_text = self.path / "program.txt"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
+        self.tensorboard = self.path / "tensorboard"
+        self.evaluation = self.path / "evaluation"
+        self.lock = self.path / ".lock"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config.is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run was trained to its end."""
+        return self.finished.exists()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Notes that the run was trained to its end."""
+        write_json(self.finished, dict(result))
+
+    def read_config(self) -> Any:
+        """Returns the configuration as JSON; UserError where the folder is not a run."""
+        return read_json(self.config, WHAT)
+
+    def read_inputs(self) -> dict[str, Any]:
+        """Returns what the run was begun with."""
+        found = read_json(self.inputs, WHAT)
+        return found if isinstance(found, dict) else {}
+
+    def read_program(self) -> dict[str, Any]:
+        """Returns what is known of the user's program; empty where there was none."""
+        found = read_json(self.program, WHAT) if self.program.exists() else {}
+        return found if isinstance(found, dict) else {}
+
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """Yields the logged lines; one that is damaged is left out."""
+        return read_json_lines(self.metrics)
+
+    def read_timings(self) -> Iterator[dict[str, Any]]:
+        """Yields the logged times."""
+        return read_json_lines(self.timings)
+
+    def evaluations(self) -> list[str]:
+        """Returns the names of the evaluations that are there."""
+        return sorted(path.stem for path in self.evaluation.glob("*.json"))
+
+    def has_evaluation(self, name: str) -> bool:
+        """Returns whether there is an evaluation of a name."""
+        return (self.evaluation / f"{name}.json").exists()
+
+    def check_free(self) -> None:
+        """Raises UserError when the folder of a run-to-be is a file or holds something else."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; give --workdir a folder")
+        if not self.path.exists() or self.config.exists():
+            return
+        # a run cut off at its very beginning has left these
+        begun = {self.lock, self.inputs}
+        if any(path not in begun for path in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and not a run; give --workdir a new folder")
