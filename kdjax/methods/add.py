@@ -11,6 +11,7 @@ from kdjax.checks import check_choice, check_positive
 from kdjax.losses.frequency import MODES
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
+from kdjax.methods.complete import with_defaults
 from kdjax.methods.part import Part
 from kdjax.models.layers import Conv
 from kdjax.types import Array, Batch, Features, Metrics, Outputs, PyTree
@@ -43,6 +44,7 @@ class _Settings(NamedTuple):
         return tuple(stage for stage, frequency, view in weights if frequency or view)
 
 
+@with_defaults("add")
 def add(
     student: Network,
     teachers: Sequence[Teacher],

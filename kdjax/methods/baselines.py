@@ -12,6 +12,7 @@ from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import Inputs, Network, Teacher, Terms
 from kdjax.methods.baseline_rows import ROWS, Row
+from kdjax.methods.complete import with_defaults
 from kdjax.methods.crd import crd
 from kdjax.methods.part import Part
 from kdjax.methods.perturb import at_moved_weights, classification
@@ -23,6 +24,7 @@ ALONE = ("collaborative", "sam")
 LOSSES = (*ROWS, "crd", *ALONE)
 
 
+@with_defaults("baselines")
 def baselines(
     student: Network,
     teachers: Sequence[Teacher],

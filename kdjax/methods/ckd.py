@@ -11,6 +11,7 @@ from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import Inputs, Network, Teacher, Terms
+from kdjax.methods.complete import with_defaults
 from kdjax.methods.part import Part
 from kdjax.methods.projectors import embed, init_linear
 from kdjax.transforms.memory_bank import MemoryBank
@@ -21,6 +22,7 @@ SHARED = "student"
 """Name of the one bank of representations, which all teachers' heads read."""
 
 
+@with_defaults("ckd")
 def ckd(
     student: Network,
     teachers: Sequence[Teacher],

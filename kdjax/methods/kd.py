@@ -8,10 +8,12 @@ from kdjax import losses
 from kdjax.checks import check_positive
 from kdjax.methods import base
 from kdjax.methods.base import Inputs, Network, Teacher, Terms
+from kdjax.methods.complete import with_defaults
 from kdjax.methods.part import Part
 from kdjax.types import Batch, Metrics, Outputs, PyTree
 
 
+@with_defaults("kd")
 def kd(
     student: Network,
     teachers: Sequence[Teacher],

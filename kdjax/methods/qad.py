@@ -11,6 +11,7 @@ from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
+from kdjax.methods.complete import with_defaults
 from kdjax.methods.part import Around, Part
 from kdjax.methods.perturb import at_moved_weights, classification
 from kdjax.transforms.awp import adversarial_weight_perturbation
@@ -20,6 +21,7 @@ COLLABORATIONS = ("hsic", "none", "soft_label", "pairwise", "center", "collabora
 PERTURBATIONS = ("classification", "kl", "none")
 
 
+@with_defaults("qad")
 def qad(
     student: Network,
     teachers: Sequence[Teacher],

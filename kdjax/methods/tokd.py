@@ -9,6 +9,7 @@ from kdjax import losses
 from kdjax.checks import check_choice, check_positive
 from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
+from kdjax.methods.complete import with_defaults
 from kdjax.methods.part import Part
 from kdjax.methods.projectors import Stack, apply_stack, init_linear, init_stack
 from kdjax.methods.reconcile import Reconciliation
@@ -21,6 +22,7 @@ LARGEST = 1024
 """Size of the rotations where none is given and the maps are wider."""
 
 
+@with_defaults("tokd")
 def tokd(
     student: Network,
     teachers: Sequence[Teacher],
