@@ -13,6 +13,7 @@ from ml_collections.config_dict import RequiredValueError
 
 from kdjax.checks import UserError, nearest
 from kdjax.configs import base, programs
+from kdjax.configs.ranges import check_ranges
 from kdjax.configs.values import convert, is_none
 from kdjax.extensions import NOTHING, Extensions, of_program
 
@@ -69,7 +70,8 @@ def read(
     reference = made if name in NAMES else _blank(_method_of(made), extensions)
     for key, text in (overrides or {}).items():
         override(made, key, text, reference)
-    return Loaded(made if name in NAMES else checked(made, extensions), extensions)
+    config = checked(made, extensions)
+    return Loaded(config, extensions)
 
 
 def checked(config: ConfigDict, extensions: Extensions = NOTHING) -> ConfigDict:
@@ -78,7 +80,9 @@ def checked(config: ConfigDict, extensions: Extensions = NOTHING) -> ConfigDict:
     Raises:
       UserError: for a key, method or type that this version does not know, and for a value that was never filled in.
     """
-    return from_json(to_json(config), extensions)
+    found = from_json(to_json(config), extensions)
+    check_ranges(dict(flatten(found)))
+    return found
 
 
 def program(name: str) -> Extensions:

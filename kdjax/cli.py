@@ -17,14 +17,16 @@ CONFIG_HELP = """\
 Any field of the configuration is set by --config.KEY=VALUE, for example
 --config.optimizer.learning_rate=1e-4 or --config.student.qualities=raw,c40.
 `kdjax info --config=NAME` lists the fields with their values; `kdjax info` alone
-lists the configurations and the networks."""
+lists the configurations and the networks. --flagfile=FILE stands for the arguments
+in a file, one a line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
     try:
+        words = expand_flagfiles(sys.argv[1:] if arguments is None else arguments)
+        options, rest = parser.parse_known_args(words)
         overrides = parse_overrides(rest)
         if overrides and not (options.takes_config and options.config):
             raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
@@ -64,6 +66,31 @@ def _quiet_libraries() -> None:
     import logging
 
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def expand_flagfiles(words: Sequence[str], depth: int = 0) -> list[str]:
+    """Returns the arguments with those of a file in place of each `--flagfile=FILE`, as absl has it.
+
+    A line is an argument; empty lines and those that begin with # or // are passed over.
+
+    Raises:
+      UserError: for a file that cannot be read, or that names itself.
+    """
+    found: list[str] = []
+    for word in words:
+        if not word.startswith("--flagfile="):
+            found.append(word)
+            continue
+        path = Path(word.removeprefix("--flagfile="))
+        if depth > 8:
+            raise UserError(f"--flagfile={path}: files that name each other")
+        try:
+            lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise UserError(f"--flagfile={path} cannot be read: {error}") from error
+        kept = [line for line in lines if line and not line.startswith(("#", "//"))]
+        found += expand_flagfiles(kept, depth + 1)
+    return found
 
 
 def parse_overrides(rest: Sequence[str]) -> dict[str, str]:

@@ -1,16 +1,12 @@
 """What a configuration is refused for before anything is written: one line, naming the key."""
 
-import math
 from collections.abc import Sequence
 
 import jax
 from ml_collections import ConfigDict
 
-from kdjax import configs
-from kdjax.checks import check_choice, check_non_negative, check_positive
 from kdjax.data_pipeline import manifest
 from kdjax.data_pipeline.dataset import Dataset
-from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 
@@ -56,41 +52,6 @@ def device_count(wanted: int) -> int:
     if not 0 <= wanted <= present:
         raise ValueError(f"train.devices={wanted}, but this machine has {present}")
     return wanted or present
-
-
-def check_lengths(config: ConfigDict, extensions: Extensions = NOTHING) -> None:
-    """Raises ValueError for a number of steps, epochs or images that makes no run."""
-    values = dict(configs.flatten(config))
-    for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key}={value} is not finite")
-        counts = isinstance(value, int) or key == "student.width"
-        if counts and abs(value) >= 2**31:
-            raise ValueError(f"{key}={value} is too large; less than 2**31 is allowed")
-    check_choice("train.selection", config.train.selection, (*SELECTIONS, *extensions.metrics))
-    for key in ("data.batch_size", "evaluation.batch_size", "student.width"):
-        check_positive(key, values[key])
-    for key in (
-        *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
-        "train.validation_interval",
-        *("train.head_epochs", "train.gradient_ratio_every", "train.log_every"),
-        *(
-            "optimizer.rotation_learning_rate",
-            "data.image_size",
-            "data.threads",
-            "data.workers",
-            "data.read_ahead",
-        ),
-        *("evaluation.validation_limit", "optimizer.learning_rate", "optimizer.momentum"),
-        *("optimizer.epsilon", "optimizer.weight_decay", "optimizer.clip_norm"),
-        *("seed.data", "seed.student", "optimizer.decay_epochs", "optimizer.decay_factor"),
-    ):
-        check_non_negative(key, values[key])
-    for key in ("optimizer.beta1", "optimizer.beta2"):
-        if not 0 <= values[key] < 1:
-            raise ValueError(f"{key}={values[key]} must be in [0, 1)")
-    if not (config.train.steps or config.train.epochs):
-        raise ValueError("train.steps and train.epochs are both 0; set one of them")
 
 
 def check_qualities(config: ConfigDict, known: Sequence[str] = QUALITIES) -> None:

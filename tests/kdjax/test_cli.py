@@ -220,3 +220,23 @@ def test_info_shows_what_a_network_costs(capsys):
     assert "GMACs 0.901" in out
     assert "stage4    10 x 10 x 256" in out
     assert "layouts torch" in out
+
+
+def test_a_flagfile_stands_for_its_lines(tmp_path, capsys):
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.write_text("# the paper's\n\n--config.optimizer.learning_rate=1e-3\n")
+    outer.write_text(f"--config=add:resnet18\n// more\n--flagfile={inner}\n")
+    assert cli.main(["info", f"--flagfile={outer}", "--config.seed.data=3"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert {"optimizer.learning_rate=0.001", "seed.data=3", "student.network=resnet18"} <= set(out)
+
+
+@pytest.mark.parametrize("text", [None, "--flagfile={path}\n"])
+def test_a_flagfile_that_cannot_be_used_is_one_line(tmp_path, capsys, text):
+    path = tmp_path / "flags"
+    if text is not None:
+        path.write_text(text.format(path=path))
+    assert cli.main(["info", f"--flagfile={path}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(path) in error
