@@ -17,6 +17,20 @@ from kdjax.configs.ranges import check_ranges
 from kdjax.configs.values import convert, is_none
 from kdjax.extensions import NOTHING, Extensions, of_program
 
+__all__ = [
+    "NAMES",
+    "Loaded",
+    "checked",
+    "flatten",
+    "flatten_mapping",
+    "from_json",
+    "load",
+    "override",
+    "program",
+    "read",
+    "to_json",
+]
+
 NAMES = ("supervised", "kd", "ckd", "add", "tokd", "qad", "baselines", "combine")
 """The configurations that ship with the package."""
 

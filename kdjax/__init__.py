@@ -3,9 +3,9 @@
 `import kdjax` is enough: its packages are imported when they are first used, as `kdjax.losses`, `kdjax.Run`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kdjax.lazy import lazily
 from kdjax.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -21,25 +21,22 @@ if TYPE_CHECKING:
     from kdjax.extensions import Extensions as Extensions
     from kdjax.train.run import Run as Run
 
-PACKAGES = (
-    *("configs", "data_pipeline", "evaluate", "losses", "methods", "models", "signal", "train"),
-    "transforms",
-)
+PLACES = {
+    "Extensions": "extensions",
+    "Run": "train.run",
+    "configs": "",
+    "data_pipeline": "",
+    "evaluate": "",
+    "losses": "",
+    "methods": "",
+    "models": "",
+    "signal": "",
+    "train": "",
+    "transforms": "",
+}
+"""The module of each public name; a package stands for itself."""
 
-OBJECTS = {"Extensions": "kdjax.extensions", "Run": "kdjax.train.run"}
-"""Where the names are that are neither package nor version."""
-
-__all__ = ["Extensions", "Run", "__version__", *PACKAGES]
+__all__ = ["__version__", *PLACES]
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name in PACKAGES:
-            return import_module(f"kdjax.{name}")
-        if name in OBJECTS:
-            return getattr(import_module(OBJECTS[name]), name)
-        raise AttributeError(f"module 'kdjax' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *PACKAGES, *OBJECTS})
+    __getattr__, __dir__ = lazily(__name__, PLACES)

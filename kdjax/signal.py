@@ -10,6 +10,8 @@ from jax.lax import Precision
 from kdjax.checks import check_non_negative, check_rank
 from kdjax.types import Array
 
+__all__ = ["dct2", "high_pass", "idct2"]
+
 
 def dct2(x: Array) -> Array:
     """Returns the orthonormal DCT-II over the two spatial axes.

@@ -8,11 +8,12 @@ from flax import linen as nn
 
 from kdjax.checks import check_choice, check_positive
 from kdjax.models import depthwise as depthwise_forms
+from kdjax.models.contract import check
 from kdjax.models.dual_branch import DualBranch
 from kdjax.models.families import DUAL, FAMILIES, choose_layout, layouts, names, normalization
 from kdjax.models.weights import load_weights
 
-__all__ = ["DUAL", "create", "layouts", "load_weights", "names", "normalization"]
+__all__ = ["DUAL", "check", "create", "layouts", "load_weights", "names", "normalization"]
 
 
 def create(

@@ -1,13 +1,15 @@
 """Training: pure steps, one loop, checkpoints, sweeps; each name is imported when it is used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kdjax.lazy import lazily
 
 if TYPE_CHECKING:
     from kdjax.train.evaluation import evaluate_run as evaluate_run
     from kdjax.train.loop import train as train
     from kdjax.train.optim import make_optimizer as make_optimizer
     from kdjax.train.optim import make_schedule as make_schedule
+    from kdjax.train.optim import with_given_rate as with_given_rate
     from kdjax.train.predict import make_predict as make_predict
     from kdjax.train.state import TrainState as TrainState
     from kdjax.train.state import create_state as create_state
@@ -24,20 +26,11 @@ PLACES = {
     "make_schedule": "optim",
     "make_train_step": "step",
     "train": "loop",
+    "with_given_rate": "optim",
 }
 """The module of each public name."""
 
-__all__ = [
-    *PLACES,
-]
+__all__ = list(PLACES)
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name in PLACES:
-            return getattr(import_module(f"kdjax.train.{PLACES[name]}"), name)
-        raise AttributeError(f"module 'kdjax.train' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *PLACES})
+    __getattr__, __dir__ = lazily(__name__, PLACES)

@@ -15,7 +15,14 @@ PACKAGES = {"kdjax": "kdjax", "kdjax.configs": "configs", "kdjax.data_pipeline":
 OWN = frozenset({"kdjax", "configs", "data_pipeline"})
 """First parts of names that stand for the project; only the first is one that a user's machine knows."""
 
-VOCABULARY = ("kdjax", "kdjax.types", "kdjax.checks", "kdjax.version", "kdjax.extensions")
+VOCABULARY = (
+    "kdjax",
+    "kdjax.lazy",
+    "kdjax.types",
+    "kdjax.checks",
+    "kdjax.version",
+    "kdjax.extensions",
+)
 SIGNAL = (*VOCABULARY, "kdjax.signal")
 MATHEMATICS = (
     *SIGNAL,
@@ -33,6 +40,7 @@ ARROWS = {
     "kdjax.checks": (),
     "kdjax.version": (),
     "kdjax.defaults": (),
+    "kdjax.lazy": (),
     "kdjax.extensions": ("kdjax.checks", "kdjax.defaults"),
     "kdjax.files": VOCABULARY,
     "kdjax.folder": (*VOCABULARY, "kdjax.files"),

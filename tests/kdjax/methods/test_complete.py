@@ -46,5 +46,5 @@ def test_options_of_the_whole_method_are_not_swallowed():
     assert methods.defaults("kd")["cross_entropy_weight"] != COMMON["cross_entropy_weight"]
     with pytest.raises(ValueError, match="cross_entropy_weight is of the whole method"):
         build("kd", **methods.defaults("kd"))
-    with pytest.raises(TypeError, match="view_weigth"):
-        build("add", view_weigth=3.0)
+    with pytest.raises(TypeError, match="view_wait"):
+        build("add", view_wait=3.0)
