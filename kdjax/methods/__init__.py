@@ -16,6 +16,7 @@ from kdjax.methods import base
 from kdjax.methods.add import add
 from kdjax.methods.base import Inputs, Method, Network, Recorded, Teacher
 from kdjax.methods.baselines import ALONE, baselines
+from kdjax.methods.check import check
 from kdjax.methods.ckd import ckd
 from kdjax.methods.kd import kd
 from kdjax.methods.own import checked_part
@@ -34,6 +35,7 @@ __all__ = [
     "add",
     "assemble",
     "baselines",
+    "check",
     "ckd",
     "create",
     "defaults",

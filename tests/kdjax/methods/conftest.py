@@ -253,6 +253,15 @@ def method_name(request):
 
 
 @pytest.fixture
+def tiny_networks():
+    """What makes the student's network and a dual-branch teacher's, for `methods.check`."""
+    return (
+        lambda dtype, axis_name: TinyNetwork(dtype, axis_name, False),
+        lambda dtype, axis_name: TinyNetwork(dtype, axis_name, True),
+    )
+
+
+@pytest.fixture
 def bench():
     """The function that builds a method on a tiny network."""
     return make_bench
