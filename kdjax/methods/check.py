@@ -191,7 +191,8 @@ def _check_terms(bench: _Bench, batch: Batch, metrics: Mapping[str, Array]) -> N
     total = float(sum(terms.values(), start=jnp.zeros(())))
     loss = float(metrics["loss"]) if "loss" in metrics else total
     _require(
-        np.isclose(total, loss, rtol=1e-4), f"its terms sum to {total:g}, its loss is {loss:g}"
+        bool(np.isclose(total, loss, rtol=1e-4)),
+        f"its terms sum to {total:g}, its loss is {loss:g}",
     )
     for name, value in metrics.items():
         _require(np.ndim(value) == 0, f"its metric {name} is no scalar, but {_form(value)}")
