@@ -4,6 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 RUN_STAMP := .venv/.installed-run
 DEV_STAMP := .venv/.installed-dev
+DOCS_STAMP := .venv/.installed-docs
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -11,7 +12,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-full test test-slow test-every lint format lock bench results clean
+.PHONY: help demo demo-full test test-slow test-every lint format lock bench results docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -30,6 +31,12 @@ $(RUN_STAMP): requirements.lock pyproject.toml
 $(DEV_STAMP): $(RUN_STAMP)
 	@echo "adding the test and development tools to .venv ..."
 	@$(PIP) --no-deps --requirement requirements.lock
+	@touch $@
+
+# What builds the site on top, from a lock of its own.
+$(DOCS_STAMP): $(RUN_STAMP) requirements-docs.lock
+	@echo "adding what builds the documentation to .venv ..."
+	@$(PIP) --no-deps --requirement requirements-docs.lock
 	@touch $@
 
 demo: $(RUN_STAMP)  ## data, teachers, a student by each method, evaluation, report: at most 15 minutes on 2 cores
@@ -61,6 +68,11 @@ lock: $(DEV_STAMP)  ## bring requirements.lock in line with pyproject.toml (LOCK
 	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --extra dev --no-header \
 	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra docs --constraint requirements.lock --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements-docs.lock pyproject.toml
+
+docs: $(DOCS_STAMP)  ## the documentation site in site/: open site/index.html (its tutorials are run: minutes)
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs site
 
 results: $(RUN_STAMP)  ## docs/results.md of the stored evidence, benchmarks/results/evidence
 	@$(BIN)/python benchmarks/evidence.py page
@@ -69,5 +81,5 @@ bench: $(RUN_STAMP)  ## the benchmarks of this machine's CPU (BENCH_ARGS=... is 
 	@$(BIN)/python benchmarks/cpu.py $(BENCH_ARGS)
 
 clean:  ## remove what the tools wrote; .venv, runs/ and demo/ stay
-	rm -rf build dist kdjax.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist kdjax.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site docs/api .jupyter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -52,7 +52,7 @@ class PreparedDataset:
 
     @property
     def name(self) -> str:
-        """Name and version, as in `synthfaces/demo:1.0.0`."""
+        """Its full name, with configuration and version."""
         return self.builder.info.full_name
 
     def identity(self) -> dict[str, Any]:

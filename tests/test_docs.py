@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("add", "baselines", "ckd", "networks", "qad", "runs", "tokd")
+PAGES = ("add", "baselines", "ckd", "loop", "networks", "qad", "runs", "tokd")
 
 
 @pytest.mark.slow

@@ -155,8 +155,9 @@ def test_installed_metadata_has_the_version_of_the_code() -> None:
     assert importlib.metadata.version("kdjax") == kdjax.__version__
 
 
-def test_lock_holds_names_versions_and_markers_alone() -> None:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-docs.lock"])
+def test_lock_holds_names_versions_and_markers_alone(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
     assert [line for line in lines if not LOCK_LINE.match(line)] == []
     assert len(lines) == len(set(lines)) > 50
 
@@ -169,6 +170,21 @@ def test_lock_covers_every_dependency_and_leaves_torch_out() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     locked = {line.split("==")[0] for line in lines}
     assert names - {"kdjax"} <= locked
+    assert not locked & {"torch", "tensorflow"}
+
+
+def test_the_documentation_has_a_lock_of_its_own_that_agrees() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"]["docs"]}
+    main, docs = (
+        set((ROOT / name).read_text().splitlines())
+        for name in ("requirements.lock", "requirements-docs.lock")
+    )
+    locked = {line.split("==")[0] for line in docs}
+    assert names <= locked
+    shared = {line.split("==")[0] for line in main} & locked
+    pinned = {line.split(" ;")[0] for line in main}
+    assert {line.split(" ;")[0] for line in docs if line.split("==")[0] in shared} <= pinned
     assert not locked & {"torch", "tensorflow"}
 
 
@@ -192,6 +208,7 @@ def test_makefile_has_the_promised_targets() -> None:
         "format",
         "lock",
         "bench",
+        "docs",
     } <= targets
 
 
