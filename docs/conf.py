@@ -11,9 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# what the tutorials run: on the CPU, quietly
+# what the tutorials run: on the CPU, quietly; tiny networks take longer to compile than to run
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jupyter_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 from kdjax.version import __version__  # noqa: E402
