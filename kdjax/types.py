@@ -26,6 +26,9 @@ int32 `[B]`; `mask`: float32 `[B]`, 0 on padding.
 QUALITIES = ("raw", "c23", "c40")
 """Names of the compression levels, best first: no loss, H.264 at crf 23, H.264 at crf 40."""
 
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+"""The maps that every network has, deeper and smaller."""
+
 LABELS = ("real", "fake")
 """Names of the two classes; the position is the label."""
 

@@ -1,6 +1,12 @@
 """Losses: pure functions of arrays, without parameters or state."""
 
 from kdjax.losses.collaborative import collaborative as collaborative
+from kdjax.losses.composed import AddTerms as AddTerms
+from kdjax.losses.composed import add as add
+from kdjax.losses.composed import add_terms as add_terms
+from kdjax.losses.composed import ckd as ckd
+from kdjax.losses.composed import qad as qad
+from kdjax.losses.composed import tokd as tokd
 from kdjax.losses.contrastive import contrastive_nce as contrastive_nce
 from kdjax.losses.contrastive import contrastive_normalizer as contrastive_normalizer
 from kdjax.losses.contrastive import crd as crd

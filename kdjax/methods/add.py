@@ -33,11 +33,6 @@ class _Settings(NamedTuple):
     mode: str
 
     @property
-    def view_mode(self) -> str:
-        """The mode of the multi-view loss, whose densities have no scale anyway."""
-        return "official" if self.mode == "official" else "paper"
-
-    @property
     def stages(self) -> tuple[str, ...]:
         """The stages that any of the two losses looks at."""
         weights = zip(STAGES, self.frequency_layers, self.view_layers, strict=True)
@@ -185,52 +180,27 @@ def _distillation(
     features: Features, target: Features, heads: PyTree, inputs: Inputs, settings: _Settings
 ) -> Metrics:
     """Returns both losses of one teacher, summed over the stages, and the share of closed hinges."""
-    hyper, mask, axis_name = inputs.hyper, inputs.batch["mask"], inputs.axis_name
-    frequency, view = jnp.zeros(()), jnp.zeros(())
-    closed = []
-    for number, stage in enumerate(STAGES):
-        if stage not in settings.stages:
-            continue
-        own, other = features[stage], target[stage]
-        if stage in heads:
-            own = jnp.asarray(Conv(other.shape[-1], 1).apply({"params": heads[stage]}, own))
-        if weight := settings.frequency_layers[number]:
-            distances = losses.frequency_attention(
-                own,
-                other,
-                gamma=hyper["frequency_gamma"],
-                scale=settings.scale,
-                mode=settings.mode,
-            )
-            frequency += weight * losses.masked_mean(distances, mask, axis_name)
-        if weight := settings.view_layers[number]:
-            # one draw of directions and partners a stage; the same whatever the device
-            keys = jax.random.split(jax.random.fold_in(inputs.rng, number))
-            densities = losses.view_densities(
-                own,
-                other,
-                losses.directions(keys[0], settings.views),
-                coordinates=settings.coordinates,
-                mode=settings.view_mode,
-            )
-            value, share = losses.multi_view_and_closed(
-                *densities,
-                inputs.batch["label"],
-                keys[1],
-                gamma=hyper["view_gamma"],
-                eta=hyper["view_eta"],
-                margin=hyper["margin"],
-                cost=settings.cost,
-                both_directions=settings.both_directions,
-                relative_margin=settings.relative_margin,
-                mask=mask,
-                axis_name=axis_name,
-                mode=settings.view_mode,
-            )
-            view += weight * value
-            closed.append(share)
-    share = jnp.mean(jnp.stack(closed)) if closed else jnp.zeros(())
-    return {"frequency_attention": frequency, "multi_view": view, "closed_hinges": share}
+    hyper = inputs.hyper
+    adapted = {
+        stage: jnp.asarray(
+            Conv(target[stage].shape[-1], 1).apply({"params": heads[stage]}, features[stage])
+        )
+        for stage in heads
+    }
+    found = losses.add_terms(
+        {**features, **adapted},
+        target,
+        inputs.batch["label"],
+        inputs.rng,
+        **settings._asdict(),
+        frequency_gamma=hyper["frequency_gamma"],
+        view_gamma=hyper["view_gamma"],
+        view_eta=hyper["view_eta"],
+        margin=hyper["margin"],
+        mask=inputs.batch["mask"],
+        axis_name=inputs.axis_name,
+    )
+    return found._asdict()
 
 
 def _layer_weights(name: str, weights: Sequence[float]) -> tuple[float, ...]:

@@ -10,10 +10,8 @@ import jax.numpy as jnp
 from kdjax import losses
 from kdjax.checks import check_non_negative
 from kdjax.models.stochastic import EXAMPLES
+from kdjax.types import STAGES as STAGES
 from kdjax.types import Array, Batch, Features, Images, Metrics, Outputs, PyTree
-
-STAGES = ("stage1", "stage2", "stage3", "stage4")
-"""The maps that every network has, deeper and smaller."""
 
 BALANCE = "balance/"
 """Begins the name of the traced number that a term is multiplied with: the balance of the terms' gradients."""

@@ -5,10 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kdjax.types import Outputs
-
-STAGES = ("stage1", "stage2", "stage3", "stage4")
-"""The maps that every network has, deeper and smaller."""
+from kdjax.types import STAGES, Outputs
 
 
 def check(module: Any, *, image_size: int = 64, num_classes: int = 2, name: str = "") -> Outputs:

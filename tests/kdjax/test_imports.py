@@ -45,7 +45,7 @@ ARROWS = {
     "kdjax.files": VOCABULARY,
     "kdjax.folder": (*VOCABULARY, "kdjax.files"),
     "kdjax.signal": VOCABULARY,
-    "kdjax.losses": VOCABULARY,
+    "kdjax.losses": (*VOCABULARY, "kdjax.defaults"),
     "kdjax.transforms": VOCABULARY,
     "kdjax.models": SIGNAL,
     "kdjax.models.weights": (*SIGNAL, "kdjax.models", "kdjax.files", "kdjax.folder"),
