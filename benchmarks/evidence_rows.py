@@ -94,7 +94,7 @@ RIVAL_SHARES = (0.02, 0.1, 0.5)
 
 def rival(name: str, share: float, label: str = "") -> Row:
     """Returns one of QAD's rivals with a share of the cross-entropy's gradient."""
-    own = {"perturbation": "none", "shares.collaboration": share}
+    own = {"perturbation": "none", "shares.collaboration": share, "normalized": False}
     return qad(label or name, **own, **RIVALS[name])
 
 

@@ -83,7 +83,8 @@ PARTS: dict[str, dict[str, Any]] = {
         # `fixed`: the paper's, whose gradient is nearly 0, or rewards spread where it is not
         "bandwidth": "mean",
         "estimator": "biased",
-        "normalized": False,
+        # the alignment: of the forms that were searched it did the least harm, and does not reward spread
+        "normalized": True,
         "random_features": 0,
         "pairs": "unordered",
         "soft_temperature": 4.0,

@@ -16,6 +16,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=4",
+        # on a busy machine four devices may wait for each other longer than XLA thinks is no deadlock
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
         # tiny networks take longer to compile than to run
         "--xla_backend_optimization_level=0",
     ]
