@@ -160,18 +160,22 @@ def test_all_qualities_go_through_the_network_in_one_pass(bench):
 
 
 @pytest.mark.slow
-def test_the_collaboration_is_minus_the_sum_of_hsic_over_pairs_and_layers(bench):
-    built = bench("qad", perturbation="none", collaborative_weight=1.0)
+@pytest.mark.parametrize("normalized", [True, False])
+def test_the_collaboration_is_minus_the_sum_of_hsic_over_pairs_and_layers(bench, normalized):
+    form = {"perturbation": "none", "normalized": normalized}
+    built = bench("qad", collaborative_weight=1.0, **form)
     batch, _ = prepared(built)
     outputs, _ = built.outputs(batch)
     expected = 0.0
     for layer in ("stage2", "stage3", "stage4"):
         pooled = np.split(np.asarray(outputs.features[layer]).mean(axis=(1, 2)), 3)
         for first, second in ((0, 1), (0, 2), (1, 2)):
-            expected -= float(losses.hsic(pooled[first], pooled[second], bandwidth="mean"))
+            expected -= float(
+                losses.hsic(pooled[first], pooled[second], bandwidth="mean", normalized=normalized)
+            )
     metrics = run(built)[3]
     np.testing.assert_allclose(metrics["collaboration"], expected, rtol=1e-4)
-    ordered = run(bench("qad", perturbation="none", pairs="ordered"))[3]
+    ordered = run(bench("qad", pairs="ordered", **form))[3]
     assert ordered["collaboration"] < 2 * expected
 
 
