@@ -234,19 +234,13 @@ def from_json(
             config.method = ConfigDict(_tuples(values["method"]))
     else:
         config = _blank(method, extensions)
-    if recorded:
+    if recorded and isinstance(values.get("own"), Mapping) and "own" not in config:
         with config.unlocked():
-            for block in _recorded_blocks(values, config):
-                config[block] = ConfigDict(_tuples(values[block]))
-        config.notes.unlock()
+            config.own = ConfigDict(_tuples(values["own"]))
+    config.notes.unlock()
     for key, value in flatten_mapping(values):
         override(config, key, value)
     return config
-
-
-def _recorded_blocks(values: Mapping[str, Any], config: ConfigDict) -> list[str]:
-    """Returns the blocks of a user's own options that a configuration does not have."""
-    return [key for key in ("own",) if isinstance(values.get(key), Mapping) and key not in config]
 
 
 def _method_of(values: Mapping[str, Any] | ConfigDict) -> str:

@@ -34,11 +34,6 @@ def is_program(name: str) -> bool:
     return name.endswith(".py") or ("." in name and all(map(str.isidentifier, name.split("."))))
 
 
-def source(module: ModuleType) -> Path:
-    """Returns the file of a program."""
-    return Path(str(module.__file__))
-
-
 def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"no file {path}; give a Python file")

@@ -95,6 +95,15 @@ def test_images_that_cannot_be_judged_are_refused(run, images, message):
         run.predict(images)
 
 
+def test_make_predict_tells_images_by_their_dtype(run, images):
+    predict = kdjax.train.make_predict(run.network, run.variables(), run.image_size)
+    expected, _ = predict(images[:2])
+    found, _ = predict(images[:2].astype(np.float32) / 255)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="must lie in"):
+        predict(images[:2].astype(np.float32))
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not a run: it has no config.json"):
         kdjax.Run(tmp_path)
