@@ -141,6 +141,10 @@ def facts(analysis: Analysis) -> Iterator[str]:
     yield from teacher_facts(analysis)
     yield f"Settings: {table.budget or BUDGETS.get(table.dataset, 'not said')}."
     runs = [run for row in analysis.rows for run in analysis.runs(row).values()]
+    for checksum, where in store.variants(table.dataset).items():
+        count = sum(run.get("drawn") == checksum for run in runs)
+        if count:
+            yield f"{count} of {len(runs)} runs saw the data as drawn {where} (`{checksum[:12]}`)."
     machines = sorted({_machine(run) for run in runs})
     if machines:
         yield f"Run on {'; '.join(machines)}."

@@ -66,11 +66,11 @@ def describe(dataset: str, data: Path, frozen: Path = store.FROZEN) -> dict[str,
     """Returns what tells a data set from others; UserError when it is not the frozen one."""
     opened = open_dataset(data)
     found = checksum(opened.path)
-    store.check_frozen(dataset, found, frozen)
     facts = opened.identity()
     return {
         "name": dataset,
-        "checksum": found,
+        "checksum": store.check_frozen(dataset, found, frozen),
+        "drawn": found,
         **{key: facts[key] for key in ("sizes", "image_size")},
     }
 
@@ -85,7 +85,7 @@ def run_job(
     results: Path,
 ) -> None:
     """Trains one run, and before it the teachers that it needs; writes the result."""
-    mark = dataset["checksum"][:8]
+    mark = dataset["drawn"][:8]
     names = (job.row.teacher, *job.row.more_teachers) if job.row.teacher else ()
     taught = [trained_teacher(table, name, job.seed, data, workdir, mark) for name in names]
     teachers = tuple(folder for folder, _ in taught)
@@ -107,6 +107,8 @@ def run_job(
             raise
         problem = str(error).replace(str(folder), "the run")
     run: dict[str, Any] = {"machine": machine(), "seconds": round(time.monotonic() - start, 1)}
+    if dataset["drawn"] != dataset["checksum"]:
+        run["drawn"] = dataset["drawn"]
     run |= {"images_per_second": speed(folder), "gradients": gradients(folder)}
     run |= {"logged": logged(folder), "extremes": extremes(folder), "spikes": spikes(folder)}
     run |= teachers_of(folder, names, [facts for _, facts in taught])

@@ -165,7 +165,8 @@ def set_data(content: Content, table: Table, dataset: Mapping[str, Any]) -> None
         content.clear()
         content |= {"format": FORMAT, "rows": {}}
     rows = content.pop("rows")
-    content |= {"title": table.title, "dataset": dict(dataset), "rows": rows}
+    known = {key: value for key, value in dataset.items() if key != "drawn"}
+    content |= {"title": table.title, "dataset": known, "rows": rows}
 
 
 def set_images(content: Content, evaluation: Evaluation) -> None:
@@ -201,17 +202,27 @@ def pack(scores: np.ndarray) -> list[int]:
 
 def frozen_checksum(dataset: str, frozen: Path = FROZEN) -> str | None:
     """Returns the checksum that a data set was frozen under, None of one that is not."""
-    if not frozen.exists():
-        return None
-    return read_json(frozen, "benchmarks").get(dataset, {}).get("checksum")
+    return _frozen(dataset, frozen).get("checksum")
 
 
-def check_frozen(dataset: str, checksum: str, frozen: Path = FROZEN) -> None:
-    """Raises UserError for data other than those that were frozen under the name."""
+def variants(dataset: str, frozen: Path = FROZEN) -> dict[str, str]:
+    """Returns the checksums of the same data set as other processors draw it, and which ones these are."""
+    return _frozen(dataset, frozen).get("variants", {})
+
+
+def check_frozen(dataset: str, checksum: str, frozen: Path = FROZEN) -> str:
+    """Returns the checksum that data are known by; UserError for others than were frozen under the name."""
     wanted = frozen_checksum(dataset, frozen)
-    if wanted is not None and wanted != checksum:
-        command = read_json(frozen, "benchmarks")[dataset].get("command", "")
+    if wanted is None or checksum in variants(dataset, frozen):
+        return wanted or checksum
+    if wanted != checksum:
+        command = _frozen(dataset, frozen).get("command", "")
         raise UserError(
             f"{dataset} has checksum {checksum[:16]}, not {wanted[:16]} as frozen in {frozen.name}; "
             f"make it again: {command}"
         )
+    return wanted
+
+
+def _frozen(dataset: str, frozen: Path) -> dict[str, Any]:
+    return read_json(frozen, "benchmarks").get(dataset, {}) if frozen.exists() else {}

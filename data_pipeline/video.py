@@ -39,6 +39,9 @@ _SCALER = (
     | Interpolation.BITEXACT
 )
 
+_METADATA = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""PyAV 19 bears metadata of any encoding by itself, and knows this no more."""
+
 
 class MediaError(checks.UserError):
     """A file that cannot be used; `reason` is one clause without the path."""
@@ -228,8 +231,8 @@ def _open(path: Path, max_pixels: int) -> Iterator[av.container.InputContainer]:
                     "format_whitelist": ",".join(FORMATS),
                     "protocol_whitelist": "file",
                 },
-                metadata_errors="replace",
                 io_open=_refuse_open,
+                **_METADATA,
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(path, "not an image or video of a known format") from error

@@ -81,7 +81,7 @@ def work(code, monkeypatch, tmp_path):
         scores = dict(zip(("raw", "c23", "c40"), 1 / (1 + np.exp(-logits)), strict=True))
         return summarize(scores, columns)
 
-    facts = {"name": "data", "checksum": "a" * 64, "sizes": {}, "image_size": 64}
+    facts = {"name": "data", "checksum": "a" * 64, "drawn": "a" * 64, "sizes": {}, "image_size": 64}
     for name, stub in {
         "train": train,
         "evaluate_run": evaluate,
@@ -214,9 +214,29 @@ def test_other_data_than_the_frozen_ones_are_refused(code, tmp_path):
         code.store.check_frozen("faces", "b" * 64, frozen)
 
 
+def test_data_of_another_processor_are_the_same_and_said(code, work, monkeypatch, tmp_path):
+    frozen = tmp_path / "frozen.json"
+    facts = {"version": 1, "checksum": "a" * 64, "variants": {"d" * 64: "on another processor"}}
+    frozen.write_text(json.dumps({"data": facts}))
+    assert code.store.check_frozen("data", "d" * 64, frozen) == "a" * 64
+    work.run("--seeds=1")
+    facts = {"name": "data", "checksum": "a" * 64, "drawn": "d" * 64, "sizes": {}, "image_size": 64}
+    monkeypatch.setattr(code.run, "describe", lambda *arguments: facts)
+    work.run("--seeds=2")
+    content = json.loads(work.path.read_text())
+    assert (content["dataset"]["checksum"], "drawn" in content["dataset"]) == ("a" * 64, False)
+    drawn = [run.get("drawn") for row in content["rows"].values() for run in row["runs"].values()]
+    assert drawn == [None, "d" * 64] * len(content["rows"])
+    monkeypatch.setattr(code.store, "variants", lambda dataset: {"d" * 64: "on another processor"})
+    half = f"{len(content['rows'])} of {2 * len(content['rows'])} runs"
+    assert f"{half} saw the data as drawn on another processor (`dddddddddddd`)." in code.page.page(
+        work.results
+    )
+
+
 def test_results_on_other_data_are_dropped(code, work, monkeypatch):
     work.run("--seeds=1")
-    facts = {"name": "data", "checksum": "c" * 64, "sizes": {}, "image_size": 64}
+    facts = {"name": "data", "checksum": "c" * 64, "drawn": "c" * 64, "sizes": {}, "image_size": 64}
     monkeypatch.setattr(code.run, "describe", lambda *arguments: facts)
     work.run("--seeds=1", "--rows", "alone")
     content = json.loads(work.path.read_text())

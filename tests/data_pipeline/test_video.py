@@ -64,6 +64,19 @@ def test_videos_of_every_container_give_all_frames_in_order(make, tmp_path, suff
     assert min(psnr(a, b) for a, b in zip(frames, expected, strict=True)) > 35
 
 
+def test_metadata_of_no_known_encoding_are_no_obstacle(tmp_path):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "placeholder"
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"placeholder", b"\xe9 \xff\xfe\x80 title"))
+    assert len(read(path)[1]) == 1
+
+
 def test_content_decides_not_the_name(make, tmp_path, clip):
     disguised = clip.rename(tmp_path / "holiday.jpg")
     assert read(disguised)[0].frames == 10
