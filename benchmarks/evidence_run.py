@@ -17,8 +17,8 @@ from harness import machine
 
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import open_dataset
 from kdjax.data_pipeline.manifest import checksum, fingerprint
+from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.folder import RunFolder
 from kdjax.train.evaluation import evaluate_run

@@ -8,24 +8,24 @@ if TYPE_CHECKING:
     from kdjax.data_pipeline.augment import check_images as check_images
     from kdjax.data_pipeline.augment import make_augment as make_augment
     from kdjax.data_pipeline.dataset import Dataset as Dataset
-    from kdjax.data_pipeline.loader import PreparedDataset as PreparedDataset
     from kdjax.data_pipeline.loader import evaluation_batches as evaluation_batches
-    from kdjax.data_pipeline.loader import open_dataset as open_dataset
     from kdjax.data_pipeline.loader import training_batches as training_batches
     from kdjax.data_pipeline.manifest import checksum as checksum
     from kdjax.data_pipeline.own import Sources as Sources
+    from kdjax.data_pipeline.prepared import PreparedDataset as PreparedDataset
+    from kdjax.data_pipeline.prepared import open_dataset as open_dataset
     from kdjax.data_pipeline.subsets import choose_subset as choose_subset
 
 PLACES = {
     "Dataset": "dataset",
-    "PreparedDataset": "loader",
+    "PreparedDataset": "prepared",
     "Sources": "own",
     "check_images": "augment",
     "checksum": "manifest",
     "choose_subset": "subsets",
     "evaluation_batches": "loader",
     "make_augment": "augment",
-    "open_dataset": "loader",
+    "open_dataset": "prepared",
     "training_batches": "loader",
 }
 """The module of each public name."""

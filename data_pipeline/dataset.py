@@ -24,7 +24,7 @@ class Read(Protocol):
 
 
 class Dataset(Protocol):
-    """A data set; `loader.PreparedDataset` and `own.Sources` are.
+    """A data set; `prepared.PreparedDataset` and `own.Sources` are.
 
     Attributes:
       where: what messages call it: its folder, or the user's name for it.

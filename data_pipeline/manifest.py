@@ -16,9 +16,9 @@ import av
 import numpy as np
 
 from kdjax import checks
-from kdjax.data_pipeline import loader, video
+from kdjax.data_pipeline import compression, prepared
 from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset
-from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.dataset import IDS, Dataset
 from kdjax.types import FORGERIES, LABELS
 
 NAME = "manifest.json"
@@ -47,7 +47,7 @@ def tool_versions() -> dict[str, str]:
     return {
         **{name: _package_version(name) for name in packages},
         **{name: ffmpeg[name] for name in ("libavformat", "libavcodec", "libswscale")},
-        "libx264": video.encoder_version(),
+        "libx264": compression.encoder_version(),
     }
 
 
@@ -70,7 +70,7 @@ def complete(described: Manifest, folder: Path, builder: FaceDataset) -> Manifes
 
 def count_records(folder: Path) -> dict[str, Any]:
     """Returns records, videos and identities by split, and records by class and forgery."""
-    dataset = loader.open_dataset(folder)
+    dataset = prepared.open_dataset(folder)
     counts = {}
     for split in SPLITS:
         ids = dataset.labels(split)
@@ -95,14 +95,16 @@ def checksum(folder: str | Path) -> str:
     Raises:
       checks.UserError: there is no data set, or a record cannot be read.
     """
-    dataset = loader.open_dataset(folder)
+    dataset = prepared.open_dataset(folder)
     digest = hashlib.sha256()
     for split, size in sorted(dataset.sizes.items()):
         digest.update(f"{split} {size} {dataset.image_size}\n".encode())
         source = dataset.source(split)
         for index in range(size):
-            example = loader.decode_record(index, source[index], dataset.qualities, with_mask=True)
-            digest.update(np.array([example[name] for name in loader.IDS], "<i4").tobytes())
+            example = prepared.decode_record(
+                index, source[index], dataset.qualities, with_mask=True
+            )
+            digest.update(np.array([example[name] for name in IDS], "<i4").tobytes())
             for pixels in (*example["image"].values(), example["forgery_mask"]):
                 digest.update(pixels.tobytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from kdjax import checks
-from kdjax.data_pipeline import clips, faces, forge, video
+from kdjax.data_pipeline import clips, compression, faces, forge, video
 from kdjax.data_pipeline.builders import schema, sources
 from kdjax.data_pipeline.builders.sources import Item
 from kdjax.data_pipeline.work import Result
@@ -279,20 +279,14 @@ def _versions(scene: Scene, task: Task, seed: int) -> Iterator[tuple[np.ndarray,
     nothing = np.zeros(scene.frames.shape[1:3], np.uint8)
     yield scene.frames, nothing, "unknown" if task.item.label else "none"
     if task.config.forge and task.item.label == 0:
-        forged = forge.self_blend(
-            scene.frames,
-            scene.box,
-            seed=seed,
-            sharpness=task.config.forge_sharpness,
-            grid=task.config.forge_grid,
-        )
-        yield *forged, "self_blended"
+        strength = {"sharpness": task.config.forge_sharpness, "grid": task.config.forge_grid}
+        yield *forge.self_blend(scene.frames, scene.box, seed=seed, **strength), "self_blended"
 
 
 def _qualities(clip: clips.Clip) -> dict[str, np.ndarray]:
     """Returns the wanted frame, whole, in every quality."""
     compressed = {
-        quality: video.compress_clip(clip.frames, crf)[clip.anchor]
+        quality: compression.compress_clip(clip.frames, crf)[clip.anchor]
         for quality, crf in schema.QUALITY_FACTORS.items()
     }
     return {"raw": clip.frames[clip.anchor], **compressed}

@@ -87,7 +87,7 @@ def _show_run(folder: Path) -> None:
 
 def _show_dataset(folder: Path) -> None:
     from kdjax.data_pipeline import manifest
-    from kdjax.data_pipeline.loader import open_dataset
+    from kdjax.data_pipeline.prepared import open_dataset
 
     dataset = open_dataset(folder)
     print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")

@@ -3,8 +3,8 @@
 import argparse
 
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import open_dataset
 from kdjax.data_pipeline.prepare import prepare
+from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.files import read_json
 
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from kdjax.checks import UserError, nearest
 from kdjax.data_pipeline.dataset import Dataset
-from kdjax.data_pipeline.loader import open_dataset
+from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.networks import own_options
 

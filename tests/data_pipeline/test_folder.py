@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdjax import checks
-from kdjax.data_pipeline import clips, faces, video
+from kdjax.data_pipeline import clips, compression, faces, video
 from kdjax.data_pipeline.builders import folder, sources
 from kdjax.data_pipeline.faces import Box
 from kdjax.types import QUALITIES
@@ -166,7 +166,7 @@ def test_the_whole_frame_is_compressed_then_cut(make, tmp_path):
     item = sources.Item(path, path.name, 0, "someone")
     seed = folder._seed(folder.Task(item, folder.FolderConfig()))
     clip = clips.still_to_clip(pixels, 5, seed=seed)
-    whole = video.compress_clip(clip.frames, 40)[clip.anchor]
+    whole = compression.compress_clip(clip.frames, 40)[clip.anchor]
     np.testing.assert_array_equal(image(result, "0/c40"), faces.crop(whole, SQUARE, 42))
 
 
@@ -205,9 +205,11 @@ def test_a_fake_item_is_not_forged_again(make, tmp_path):
 def test_a_frame_is_shrunk_before_it_is_compressed(make, tmp_path, monkeypatch):
     pixels = make.moving_frames(1, 120, 160)[0]
     seen = []
-    compress = video.compress_clip
+    compress = compression.compress_clip
     monkeypatch.setattr(
-        video, "compress_clip", lambda frames, crf: seen.append(frames) or compress(frames, crf)
+        compression,
+        "compress_clip",
+        lambda frames, crf: seen.append(frames) or compress(frames, crf),
     )
     result = process(
         make.write_image(tmp_path / "a.png", pixels), image_size=21, face_side=21, forge=True

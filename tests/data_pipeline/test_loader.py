@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from kdjax.checks import UserError
-from kdjax.data_pipeline import loader
+from kdjax.data_pipeline import loader, prepared
+from kdjax.data_pipeline.dataset import IDS
 
 
 @pytest.fixture(scope="module")
 def dataset(tiny_dataset):
-    return loader.open_dataset(tiny_dataset)
+    return prepared.open_dataset(tiny_dataset)
 
 
 def take(batches, count):
@@ -19,7 +20,7 @@ def take(batches, count):
 
 
 def test_data_set_is_found_below_the_given_folder(tiny_dataset):
-    found = loader.open_dataset(tiny_dataset.parent.parent)
+    found = prepared.open_dataset(tiny_dataset.parent.parent)
     assert found.path == tiny_dataset
     assert found.sizes == {"train": 48, "validation": 16, "test": 20}
     assert found.image_size == 32
@@ -28,12 +29,12 @@ def test_data_set_is_found_below_the_given_folder(tiny_dataset):
 @pytest.mark.parametrize("path", ["", "absent"])
 def test_missing_data_set_is_named(path, tmp_path):
     with pytest.raises(UserError, match=r"data\.path is empty|no data set at"):
-        loader.open_dataset(tmp_path / path if path else path)
+        prepared.open_dataset(tmp_path / path if path else path)
 
 
 def test_folder_without_data_set_is_refused(tmp_path):
     with pytest.raises(UserError, match="must hold one prepared data set"):
-        loader.open_dataset(tmp_path)
+        prepared.open_dataset(tmp_path)
 
 
 def test_epoch_holds_every_example_once_and_epochs_differ(dataset):
@@ -68,7 +69,7 @@ def test_subset_is_trained_on_alone_and_keeps_its_index(dataset):
     }
     for row, index in enumerate(batches[0]["index"].tolist()):
         np.testing.assert_array_equal(batches[0]["image"]["raw"][row], whole[index]["image"]["raw"])
-        for name in loader.IDS:
+        for name in IDS:
             assert batches[0][name][row] == whole[index][name]
 
 
@@ -196,4 +197,4 @@ def test_labels_are_read_without_images(dataset):
 def test_a_label_that_is_neither_real_nor_fake_is_refused(dataset):
     record = dict(dataset.source("train")[0])
     with pytest.raises(UserError, match="record 3 has label 2; 0 is real, 1 fake"):
-        loader.decode_record(3, {**record, "label": 2}, ("raw",))
+        prepared.decode_record(3, {**record, "label": 2}, ("raw",))

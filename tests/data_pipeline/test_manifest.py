@@ -8,7 +8,7 @@ import pytest
 from array_record.python import array_record_module as array_record
 
 from kdjax import checks
-from kdjax.data_pipeline import loader, manifest
+from kdjax.data_pipeline import manifest, prepared
 
 OLD = {"format": 1, "options": {"seed": 0, "forge": False}, "source": {"files": 3}, "counts": {}}
 
@@ -95,7 +95,7 @@ def test_a_checksum_changes_when_one_record_does(tiny_dataset, copied):
 @pytest.mark.parametrize("field", ["label", "video", "identity", "frame", "forgery", "raw", "mask"])
 def test_a_checksum_changes_with_every_field(tiny_dataset, monkeypatch, field):
     expected = manifest.checksum(tiny_dataset)
-    original = loader.decode_record
+    original = prepared.decode_record
 
     def altered(index, *arguments, **options):
         example = original(index, *arguments, **options)
@@ -107,5 +107,5 @@ def test_a_checksum_changes_with_every_field(tiny_dataset, monkeypatch, field):
             example[field] = example[field] + 1
         return example
 
-    monkeypatch.setattr(loader, "decode_record", altered)
+    monkeypatch.setattr(prepared, "decode_record", altered)
     assert manifest.checksum(tiny_dataset) != expected

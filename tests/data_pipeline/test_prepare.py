@@ -14,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kdjax import checks
-from kdjax.data_pipeline import faces, loader, manifest, video
+from kdjax.data_pipeline import compression, faces, loader, manifest, prepared
 from kdjax.data_pipeline.builders import folder, schema
 from kdjax.data_pipeline.faces import Box
 from kdjax.data_pipeline.prepare import prepare
@@ -76,14 +76,14 @@ def test_tfds_and_the_loader_read_what_was_prepared(source, tmp_path):
     assert path == tmp_path / "out"
     assert sorted(os.listdir(tmp_path)) == ["out", "source"]
     assert set(tfds.builder_from_directory(path).info.splits) == set(schema.SPLITS)
-    dataset = loader.open_dataset(path)
+    dataset = prepared.open_dataset(path)
     assert dataset.image_size == 16
     example = loader.read_examples(dataset, "train", [0])[0]
     assert example["image"]["c40"].shape == (16, 16, 3)
 
 
 def test_nobody_and_no_video_crosses_splits_and_every_split_has_both_classes(source, tmp_path):
-    dataset = loader.open_dataset(run(source, tmp_path / "out", forge=True))
+    dataset = prepared.open_dataset(run(source, tmp_path / "out", forge=True))
     where = defaultdict(set)
     for split in schema.SPLITS:
         ids = dataset.labels(split)
@@ -149,7 +149,7 @@ def test_nothing_is_left_outside_the_output(source, tmp_path, monkeypatch, ends)
     if ends == "whole":
         run(source, tmp_path / "out")
     else:
-        monkeypatch.setattr(video, "compress_clip", lambda frames, crf: interrupt())
+        monkeypatch.setattr(compression, "compress_clip", lambda frames, crf: interrupt())
         with pytest.raises(KeyboardInterrupt):
             run(source, tmp_path / "out")
     made = set(tmp_path.rglob("*")) - before
@@ -177,7 +177,7 @@ def test_other_options_are_named_and_replace_only_when_told(source, tmp_path):
         run(source, tmp_path / "out", image_size=24)
     assert contents(tmp_path / "out") == before
     run(source, tmp_path / "out", image_size=24, overwrite=True)
-    assert loader.open_dataset(tmp_path / "out").image_size == 24
+    assert prepared.open_dataset(tmp_path / "out").image_size == 24
     assert sorted(os.listdir(tmp_path)) == ["out", "source"]
 
 
@@ -207,18 +207,18 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(
     whole = contents(run(source, tmp_path / "whole"))
     every = sorted(processed)
     processed.clear()
-    original = video.compress_clip
+    original = compression.compress_clip
 
     def interrupt(frames, crf):
         if len(processed) == 9:
             raise KeyboardInterrupt
         return original(frames, crf)
 
-    monkeypatch.setattr(video, "compress_clip", interrupt)
+    monkeypatch.setattr(compression, "compress_clip", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(video, "compress_clip", original)
+    monkeypatch.setattr(compression, "compress_clip", original)
     first = processed.copy()
     processed.clear()
     assert contents(run(source, tmp_path / "out")) == whole
@@ -275,7 +275,7 @@ def test_takes_of_one_still_stay_in_one_split_and_a_seed_decides_the_checksum(so
     ]
     first, again, other = map(manifest.checksum, folders)
     assert first == again != other
-    dataset = loader.open_dataset(folders[0])
+    dataset = prepared.open_dataset(folders[0])
     videos = {split: set(dataset.labels(split)["video"].tolist()) for split in schema.SPLITS}
     assert sum(map(len, videos.values())) == len(set.union(*videos.values())) == 18
     people = set(dataset.labels("test")["identity"].tolist())

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kdjax.checks import UserError
-from kdjax.data_pipeline import loader, manifest
+from kdjax.data_pipeline import loader, manifest, prepared
 from kdjax.data_pipeline.builders.schema import SPLITS
 from kdjax.data_pipeline.builders.synthfaces import SynthFaces
 from kdjax.data_pipeline.builders.synthfaces.builder import SynthFacesConfig
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(folder):
-    return loader.open_dataset(folder)
+    return prepared.open_dataset(folder)
 
 
 def all_examples(dataset, split):
@@ -121,7 +121,7 @@ def test_the_benchmark_is_the_same_bytes_twice_and_names_itself(small_benchmark,
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     assert manifest.checksum(folders[0]) == manifest.checksum(folders[1])
     assert manifest.read(folders[0])["dataset"] == "synthfaces/benchmark"
-    assert loader.open_dataset(folders[0]).name == "synthfaces/benchmark/1.0.0"
+    assert prepared.open_dataset(folders[0]).name == "synthfaces/benchmark/1.0.0"
     with pytest.raises(UserError, match="dataset: synthfaces/benchmark -> synthfaces"):
         prepare("synthfaces", folders[0], seed=7, **OPTIONS)
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from kdjax.data_pipeline import video
+from kdjax.data_pipeline import compression, video
 
 LOSSLESS = (".png", ".bmp", ".tiff", ".webp", ".ppm")
 CONTAINERS = (".mp4", ".mov", ".mkv", ".avi", ".ts", ".flv")
@@ -223,41 +223,41 @@ def test_compression_equals_what_a_file_would_hold(make, tmp_path):
         stream = container.add_stream("libx264", rate=25, options=options)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
         for number, pixels in enumerate(frames):
-            container.mux(stream.encode(video._to_yuv(pixels, number)))
+            container.mux(stream.encode(compression._to_yuv(pixels, number)))
         container.mux(stream.encode())
-    np.testing.assert_array_equal(video.compress_clip(frames, 40), np.stack(read(path)[1]))
+    np.testing.assert_array_equal(compression.compress_clip(frames, 40), np.stack(read(path)[1]))
 
 
 def test_compression_keeps_count_place_and_repeats_itself(make):
     frames = make.moving_frames(9)
-    light, heavy = video.compress_clip(frames, 23), video.compress_clip(frames, 40)
+    light, heavy = compression.compress_clip(frames, 23), compression.compress_clip(frames, 40)
     assert light.shape == heavy.shape == frames.shape
     assert light.dtype == np.uint8
     assert psnr(light, frames) > psnr(heavy, frames) + 3
     shifted = [psnr(light[:, 4:-4, 4:-4], np.roll(frames, s, 2)[:, 4:-4, 4:-4]) for s in (-1, 0, 1)]
     assert np.argmax(shifted) == 1
-    np.testing.assert_array_equal(heavy, video.compress_clip(frames, 40))
+    np.testing.assert_array_equal(heavy, compression.compress_clip(frames, 40))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 8), (33, 47), (64, 31)])
 def test_odd_sizes_come_back_at_their_size(make, height, width):
     frames = make.moving_frames(3, height, width)
-    compressed = video.compress_clip(frames, 0)
+    compressed = compression.compress_clip(frames, 0)
     assert compressed.shape == frames.shape
     assert psnr(compressed, frames) > 20
 
 
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_every_frame_comes_back_whatever_the_length(make, count):
-    assert len(video.compress_clip(make.moving_frames(count, 16, 16), 40)) == count
+    assert len(compression.compress_clip(make.moving_frames(count, 16, 16), 40)) == count
 
 
 def test_wrong_clips_are_refused_by_name():
     clip = np.zeros((2, 8, 8, 3), np.uint8)
     for frames, crf in ((clip[0], 23), (clip.astype(float), 23), (clip[:0], 23), (clip, 52)):
         with pytest.raises(ValueError, match=r"frames|crf"):
-            video.compress_clip(frames, crf)
+            compression.compress_clip(frames, crf)
 
 
 def test_the_encoder_says_its_version():
-    assert video.encoder_version().split()[0].isdigit()
+    assert compression.encoder_version().split()[0].isdigit()

@@ -8,7 +8,7 @@ from kdjax.data_pipeline.builders.schema import QUALITY_FACTORS
 from kdjax.data_pipeline.builders.synthfaces import forgeries
 from kdjax.data_pipeline.builders.synthfaces.performance import Performance
 from kdjax.data_pipeline.builders.synthfaces.plan import Size, Task
-from kdjax.data_pipeline.video import compress_clip
+from kdjax.data_pipeline.compression import compress_clip
 
 _FORGING = 3
 

@@ -5,7 +5,7 @@ import pytest
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.data_pipeline import manifest
-from kdjax.data_pipeline.loader import open_dataset
+from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.train.config_checks import check_classes, rotation_power
 from kdjax.train.loop import train
 

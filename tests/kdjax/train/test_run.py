@@ -7,7 +7,7 @@ import pytest
 import kdjax
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import open_dataset
+from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.train import checkpoint
 from kdjax.train.loop import train
 
