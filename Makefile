@@ -72,7 +72,7 @@ lock: $(DEV_STAMP)  ## bring requirements.lock in line with pyproject.toml (LOCK
 	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements-docs.lock pyproject.toml
 
 docs: $(DOCS_STAMP)  ## the documentation site in site/: open site/index.html (its tutorials are run: minutes)
-	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs site
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs site; status=$$?; rm -rf jupyter_execute; exit $$status
 
 results: $(RUN_STAMP)  ## docs/results.md of the stored evidence, benchmarks/results/evidence
 	@$(BIN)/python benchmarks/evidence.py page
@@ -81,5 +81,5 @@ bench: $(RUN_STAMP)  ## the benchmarks of this machine's CPU (BENCH_ARGS=... is 
 	@$(BIN)/python benchmarks/cpu.py $(BENCH_ARGS)
 
 clean:  ## remove what the tools wrote; .venv, runs/ and demo/ stay
-	rm -rf build dist kdjax.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site docs/api .jupyter_cache
+	rm -rf build dist kdjax.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site docs/api .jupyter_cache jupyter_execute
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

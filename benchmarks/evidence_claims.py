@@ -4,7 +4,7 @@ Verdicts are computed (`verdict`); `reading` is written by hand once the runs ar
 beside ours to be compared in kind: other data, networks and lengths made them.
 """
 
-from evidence_tables import OTHER_NETWORKS, ROTATIONS, SHARES
+from evidence_settings import OTHER_NETWORKS, ROTATIONS, SHARES
 from evidence_verdicts import Claim, Versus, above
 
 C40 = ("c40_synth_scratch", "c40_photos_scratch", "c40_synth_imagenet", "c40_photos_imagenet")

@@ -9,8 +9,9 @@ import evidence_store as store
 from evidence_analysis import Analysis
 from evidence_claims import CLAIMS
 from evidence_plan import current
+from evidence_settings import BUDGETS
 from evidence_shares import share_lines
-from evidence_tables import BUDGETS, TABLES
+from evidence_tables import TABLES
 from evidence_teachers import teacher_facts
 from evidence_verdicts import MARGIN, Claim, Versus, compare, overall, shown, verdict
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import evidence_store as store
-from evidence_tables import TEACHER_SEED, TEACHERS
+from evidence_settings import TEACHER_SEED, TEACHERS
 from evidence_types import Row, Table
 from ml_collections import ConfigDict
 

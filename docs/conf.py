@@ -60,47 +60,39 @@ templates_path: list[str] = []
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 
-def public_names(package: str) -> list[tuple[str, object]]:
-    """Returns the public names of a package with what they stand for."""
-    import kdjax
-
-    module = getattr(kdjax, package)
-    names = getattr(module, "__all__", None) or [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", "").startswith("kdjax.")
-    ]
-    return [(name, getattr(module, name)) for name in sorted(names, key=str.lower)]
-
-
 def write_api() -> None:
     """Writes a page for each package: what it exports, from its docstrings."""
     import inspect
 
     import kdjax
+    from kdjax.lazy import public_names
 
     folder = Path(__file__).with_name("api")
     folder.mkdir(exist_ok=True)
     packages = [name for name, place in kdjax.PLACES.items() if not place]
     pages = {
-        "kdjax": [("kdjax.train.run", "Run"), ("kdjax.extensions", "Extensions")],
-        "types": [("kdjax.types", "Outputs"), ("kdjax.checks", "UserError")],
+        "kdjax": ["kdjax.Run", "kdjax.Extensions"],
+        "types": ["kdjax.types.Outputs", "kdjax.checks.UserError"],
     }
     for package in packages:
+        names = {
+            name: getattr(getattr(kdjax, package), name)
+            for name in public_names(f"kdjax.{package}")
+        }
         pages[package] = [
-            (value.__module__, value.__name__)
-            for _, value in public_names(package)
-            if inspect.isclass(value) or inspect.isfunction(value)
+            f"kdjax.{package}.{name}"
+            for name in sorted(names, key=str.lower)
+            if inspect.isclass(names[name]) or inspect.isfunction(names[name])
         ]
     for name, members in pages.items():
         title = name if name == "kdjax" else f"kdjax.{name}"
         module = sys.modules[title] if title in sys.modules else __import__(title, fromlist=["_"])
         first = (module.__doc__ or "").strip().splitlines()[0]
         lines = [title, "=" * len(title), "", first.replace("*", r"\*"), ""]
-        for place, member in members:
-            kind = "autoclass" if member[0].isupper() else "autofunction"
+        for member in members:
+            kind = "autoclass" if member.rpartition(".")[2][0].isupper() else "autofunction"
             lines += [
-                f".. {kind}:: {place}.{member}",
+                f".. {kind}:: {member}",
                 *(["   :members:"] * (kind == "autoclass")),
                 "",
             ]

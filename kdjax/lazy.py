@@ -27,3 +27,17 @@ def lazily(
         return sorted({*places, *vars(sys.modules[package])})
 
     return get, names
+
+
+def public_names(package: str) -> list[str]:
+    """Returns the public names of a package: what it lists, or what it imports from kdjax' own modules."""
+    module = import_module(package)
+    listed = getattr(module, "__all__", None)
+    return sorted(
+        listed
+        or [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", "").startswith("kdjax.")
+        ]
+    )

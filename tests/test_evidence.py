@@ -441,7 +441,7 @@ def test_teachers_have_other_seeds_than_their_students(code):
     table = code.tables.TABLES["c40_synth_scratch"]
     for seed in table.seeds:
         teacher = code.plan.teacher_config(table, "teacher", seed)
-        assert teacher.seed.student >= code.tables.TEACHER_SEED > seed
+        assert teacher.seed.student >= code.plan.TEACHER_SEED > seed
         assert teacher.student.qualities == ("raw",)
 
 

@@ -17,7 +17,7 @@ from kdjax.checks import UserError
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Network
-from kdjax.models.weights.runs import restore_best
+from kdjax.models.weights.runs import last_step, restore, restore_best
 from kdjax.train.networks import network, own_options, variable_shapes
 from kdjax.train.programs import check_known_network
 from kdjax.train.state import TrainState
@@ -99,8 +99,7 @@ def _first_line(error: Exception) -> str:
 
 def has_started(run: Path) -> bool:
     """Returns whether a run has a checkpoint to go on from."""
-    folder = RunFolder(run).checkpoints
-    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder.absolute()))
+    return last_step(RunFolder(run).checkpoints) is not None
 
 
 def fingerprint(variables: PyTree) -> str:
@@ -169,20 +168,12 @@ def check_finished(run: str | Path) -> None:
 
 def best_step(run: str | Path) -> int | None:
     """Returns the step of a run's best checkpoint, None without any."""
-    folder = RunFolder(run).best
-    if not folder.is_dir():
-        return None
-    with ocp.CheckpointManager(
-        folder.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)
-    ) as manager:
-        return manager.latest_step()
+    return last_step(RunFolder(run).best)
 
 
 def latest_step(run: str | Path) -> int | None:
     """Returns the step of a run's latest checkpoint, None without any."""
-    folder = RunFolder(run).checkpoints
-    steps = ocp.utils.checkpoint_steps(folder.absolute()) if folder.is_dir() else []
-    return max(steps, default=None)
+    return last_step(RunFolder(run).checkpoints)
 
 
 def load_latest(run: str | Path) -> PyTree:
@@ -192,15 +183,10 @@ def load_latest(run: str | Path) -> PyTree:
       UserError: when there is none, or it cannot be read.
     """
     folder = RunFolder(run).checkpoints
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
-        try:
-            restored = manager.restore(
-                manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore())
-            )
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UserError(f"{folder} cannot be read: {_first_line(error)}") from error
-    state = restored["state"]
+    step = last_step(folder)
+    if step is None:
+        raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
+    state = restore(folder, step, "state")
     variables = {"params": state["params"]["student"], "batch_stats": state["batch_stats"]}
     return jax.tree.map(np.asarray, variables)
 

@@ -9,21 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import kdjax
+from kdjax.lazy import public_names
 
 SURFACE = Path(__file__).with_name("surface.txt")
 PACKAGES = [name for name, place in kdjax.PLACES.items() if not place]
 
 
 def public(package: str) -> Iterator[tuple[str, object]]:
-    """Yields the public names of a package: what it lists, or what it imports from its own modules."""
-    module = getattr(kdjax, package)
-    names = getattr(module, "__all__", None) or [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", "").startswith("kdjax.")
-    ]
-    for name in sorted(names):
-        yield f"kdjax.{package}.{name}", getattr(module, name)
+    """Yields the public names of a package with what they stand for."""
+    for name in public_names(f"kdjax.{package}"):
+        yield f"kdjax.{package}.{name}", getattr(getattr(kdjax, package), name)
 
 
 def everything() -> list[tuple[str, object]]:

@@ -68,20 +68,32 @@ def restore_best(run: Path) -> tuple[PyTree, int]:
     Raises:
       UserError: when there is none, or it cannot be read.
     """
+    step = last_step(RunFolder(run).best)
+    if step is None:
+        raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
+    return restore(RunFolder(run).best, step, "default"), step
+
+
+def last_step(folder: Path) -> int | None:
+    """Returns the last step that a folder of checkpoints has whole, None without any."""
     # where no run is read, Orbax need not be installed
     import orbax.checkpoint as ocp
 
-    best = RunFolder(run).best
-    if not best.is_dir():
-        raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager(best.absolute(), options=options) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
+    steps = ocp.utils.checkpoint_steps(folder.absolute()) if folder.is_dir() else []
+    return max(steps, default=None)
+
+
+def restore(folder: Path, step: int, item: str) -> PyTree:
+    """Returns an item of a checkpoint, as it was saved; nothing in the folder is changed.
+
+    Raises:
+      UserError: when it cannot be read.
+    """
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
         try:
-            variables = manager.restore(step, args=ocp.args.StandardRestore())
-        except (ValueError, KeyError, OSError) as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise UserError(f"{run}/best/{step} cannot be read: {line}") from error
-    return variables, step
+            return checkpointer.restore(folder.absolute() / str(step) / item)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"{folder}/{step} cannot be read: {line}") from error

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from kdjax.train import checkpoint
 
+PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 SETTINGS = [
     "--config.data.batch_size=8",
     "--config.train.epochs=5",
@@ -61,12 +63,25 @@ def kill_during(arguments, run, wanted, environment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["supervised:resnet_tiny", "combine:resnet_tiny"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *("supervised:resnet_tiny", "combine:resnet_tiny"),
+        *(str(PROGRAMS / f"{name}.py") for name in ("closeness", "small", "memory")),
+    ],
+    ids=["supervised", "combine", "own method", "own network", "own data"],
+)
 def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(config, tiny_dataset, tmp_path):
     # equal programs of the processes are compiled once
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     environment = {**os.environ, **cache, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     more = []
+    if config.endswith(("closeness.py", "small.py")):
+        teacher = command("supervised:resnet_tiny", tmp_path / "teacher", tiny_dataset)
+        subprocess.run(teacher, check=True, env=environment)
+        more = [f"--config.teacher.runs={tmp_path / 'teacher'}", "--config.student.qualities=raw"]
+    if config.endswith("memory.py"):
+        more = ["--config.data.path=own:squares", "--config.student.qualities=c40"]
     if config.startswith("combine"):
         # a bank, rotations, heads and moved weights at once
         teacher = command("supervised:dual_resnet_tiny", tmp_path / "teacher", tiny_dataset)
