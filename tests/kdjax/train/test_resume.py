@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from kdjax.train import checkpoint
+from kdjax.models.weights.runs import restore_best
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 SETTINGS = [
@@ -34,7 +34,7 @@ def command(config, run, data, *more):
 
 
 def variables(run):
-    return checkpoint.load_best(run)[1]
+    return restore_best(run)[0]
 
 
 def latest(run):
@@ -96,7 +96,7 @@ def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(config, tiny_data
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command(config, whole, tiny_dataset, *more), check=True, env=environment)
     arguments = command(config, broken, tiny_dataset, *more)
-    for wanted in (2, 5):
+    for wanted in (3,) if config.endswith(".py") else (2, 5):
         assert kill_during(arguments, broken, wanted, environment) == -signal.SIGKILL
     subprocess.run(arguments, check=True, env=environment)
     jax.tree.map(np.testing.assert_array_equal, latest(whole), latest(broken))
