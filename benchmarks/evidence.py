@@ -74,6 +74,10 @@ def _run(options: argparse.Namespace) -> int:
     rows = tuple(options.rows)
     last = None if options.seeds is None else options.first + options.seeds
     chosen = {name: TABLES[name].seeds[options.first : last] for name in options.tables}
+    for name, seeds in chosen.items():
+        if not seeds:
+            count = len(TABLES[name].seeds)
+            raise UserError(f"--first={options.first} leaves no seed of {name}, which has {count}")
     plans = {name: evidence_plan.plan(TABLES[name], chosen[name], rows) for name in options.tables}
     for name in options.tables:
         open_jobs = evidence_plan.missing(store.read(name, options.results), plans[name])
@@ -108,6 +112,11 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
         name, equals, folder = text.partition("=")
         if not (equals and name and folder):
             raise UserError(f"--data {text} must be NAME=FOLDER")
+        known = {table.dataset for table in TABLES.values()}
+        if name not in known:
+            raise UserError(
+                f"--data {text}: no table has data called {name!r}; {nearest(name, known)}"
+            )
         found[name] = Path(folder)
     return found
 

@@ -107,7 +107,7 @@ def row_cells(
 ) -> list[str]:
     """Returns the cells of a row."""
     seeds = analysis.seeds(name)
-    auc = mean_interval(list(analysis.auc(name).values()))
+    auc = mean_interval(list(analysis.auc(name).values()), limits=(0.0, 1.0))
     cells = [name, str(len(seeds)), _number(auc.estimate), _bounds(auc, _number)]
     if analysis.table.quality != "validation":
         metrics = [(q, "auc") for q in beside] or [(analysis.table.quality, "accuracy")]

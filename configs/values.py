@@ -51,6 +51,8 @@ def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
         if is_none(value):
             raise UserError(f"{key} cannot be empty; it is {default!r}")
         return str(value)
+    if isinstance(value, str) and value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        raise UserError(f"{key}={value!r} must be a finite number, like {default!r}")
     return _number(value, type(default), wrong)
 
 

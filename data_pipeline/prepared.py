@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, first_line
 from kdjax.data_pipeline.dataset import IDS, Read
 from kdjax.types import QUALITIES, Batch
 
@@ -108,8 +108,7 @@ def open_dataset(path: str | Path) -> PreparedDataset:
         sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
         qualities, image_size = _image_features(features)
     except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{found[0]} is not a data set of kdjax: {line}") from error
+        raise UserError(f"{found[0]} is not a data set of kdjax: {first_line(error)}") from error
     return PreparedDataset(
         found[0], builder, image_size, sizes, qualities, has_masks="forgery_mask" in features
     )

@@ -10,6 +10,12 @@ class UserError(Exception):
     """Something the user gave cannot be used; the message is one line that names it and the way out."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what an error says, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint that names the closest of `known`, or lists them all when none is close.
 

@@ -192,6 +192,11 @@ def test_dry_names_what_would_run_and_trains_nothing(work, capsys):
         (["run", "small"], "--workdir is missing"),
         (["run", "small", "--workdir=w"], "small needs --data data=FOLDER"),
         (["run", "small", "--data", "x"], "--data x must be NAME=FOLDER"),
+        (
+            ["run", "small", "--data", "dat=x"],
+            "no table has data called 'dat'; did you mean 'data'?",
+        ),
+        (["run", "small", "--first=9"], "--first=9 leaves no seed of small, which has "),
         (["run", "small", "--rows", "kd"], "no row is called 'kd'"),
     ],
 )

@@ -61,7 +61,9 @@ class Summary:
             Line(
                 group.name,
                 len(group.runs),
-                statistics.mean_interval([auc_of(run, quality) for run in group.runs.values()]),
+                statistics.mean_interval(
+                    [auc_of(run, quality) for run in group.runs.values()], limits=(0.0, 1.0)
+                ),
                 group is reference,
                 comparison,
                 value,

@@ -3,6 +3,7 @@
 What is not defined (an interval of one seed, the AUC of one class) is NaN, as it is in the metrics.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,13 +63,19 @@ class Comparison(NamedTuple):
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
-def mean_interval(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
+def mean_interval(
+    values: npt.ArrayLike,
+    *,
+    confidence: float = CONFIDENCE,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """Returns the mean and Student's t-interval, `mean +- t * s / sqrt(n)`, s with n - 1 degrees of freedom.
 
     Args:
       values: float `[n]`, one a seed. A NaN among them makes all three NaN; of one value only the mean is
         defined, of none nothing.
       confidence: share of intervals that hold the true mean.
+      limits: what the mean can be, (0, 1) of an AUC; bounds beyond are cut there.
     """
     array = np.asarray(values, np.float64)
     check_rank("values", array, 1)
@@ -79,7 +86,7 @@ def mean_interval(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> I
         return Interval(mean, float("nan"), float("nan"))
     quantile = float(stats.t.ppf((1 + confidence) / 2, array.size - 1))
     half = quantile * float(array.std(ddof=1)) / array.size**0.5
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(mean - half, limits[0]), min(mean + half, limits[1]))
 
 
 def weighted_auc(

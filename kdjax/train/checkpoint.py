@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from kdjax import configs
-from kdjax.checks import UserError
+from kdjax.checks import UserError, first_line
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Network
@@ -74,7 +74,7 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self._latest.directory}/{step} is damaged or of another model "
-                f"({_first_line(error)}); use another --workdir"
+                f"({first_line(error)}); use another --workdir"
             ) from error
         return state.replace(**restored["state"])
 
@@ -90,11 +90,6 @@ def _saved(state: TrainState) -> dict[str, PyTree]:
     if not found["balance"]:
         del found["balance"]
     return jax.device_get(found)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
 
 
 def has_started(run: Path) -> bool:

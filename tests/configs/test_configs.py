@@ -73,6 +73,8 @@ def test_override_takes_the_type_of_the_default(key, text, expected):
         ("data.flip", "perhaps", "must be of type bool"),
         ("optimizer.learning_rate", "__import__('os')", "must be of type float"),
         ("method.view_layers", "0,x", "must be of type float"),
+        ("optimizer.learning_rate", "nan", "must be a finite number, like "),
+        ("train.steps", "-inf", "must be a finite number, like "),
         ("method.view_layers", "(0,None,1,1)", "must be of type float"),
         ("method.view_layers", "(0,(1,2),1,1)", "must be of type float"),
         ("method.name", "kd", "start from --config=kd"),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, first_line
 from kdjax.folder import RunFolder
 from kdjax.models.families import layouts
 from kdjax.types import PyTree
@@ -95,5 +95,4 @@ def restore(folder: Path, step: int, item: str) -> PyTree:
         try:
             return checkpointer.restore(folder.absolute() / str(step) / item)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise UserError(f"{folder}/{step} cannot be read: {line}") from error
+            raise UserError(f"{folder}/{step} cannot be read: {first_line(error)}") from error

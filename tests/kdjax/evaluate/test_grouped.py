@@ -31,7 +31,7 @@ def test_lines_have_mean_interval_and_the_paired_difference(groups):
     assert alone.is_baseline
     assert alone.comparison is None
     aucs = [run.metrics["c40"]["auc"] for run in groups[1].runs.values()]
-    assert good.auc == mean_interval(aucs)
+    assert good.auc == mean_interval(aucs, limits=(0.0, 1.0))
     runs, others = ([g.runs[s] for s in range(3)] for g in (groups[1], groups[0]))
     expected = paired_bootstrap(
         [run.scores["c40"] for run in runs],

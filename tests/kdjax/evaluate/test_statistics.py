@@ -37,6 +37,12 @@ def test_mean_interval_is_scipys():
     np.testing.assert_allclose(mean_interval(values), (values.mean(), low, high), rtol=1e-12)
 
 
+def test_bounds_are_cut_where_the_mean_cannot_be():
+    low, high = mean_interval([0.9, 0.99, 1.0])[1:]
+    assert 0 < low < 0.9 < 1 < high
+    assert mean_interval([0.9, 0.99, 1.0], limits=(0.0, 1.0))[1:] == (low, 1.0)
+
+
 def test_mean_interval_of_one_value_has_no_width():
     assert mean_interval([0.7]).estimate == 0.7
     assert all(math.isnan(bound) for bound in mean_interval([0.7])[1:])
