@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kdjax import configs
 from kdjax.data_pipeline.prepare import prepare
 from kdjax.evaluate.evaluation import Evaluation
+from kdjax.evaluate.grouped import Group, Summary
 from kdjax.evaluate.tables import format_table, result_rows
 from kdjax.train.evaluation import evaluated
 from kdjax.train.loop import train
@@ -135,5 +136,37 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
     page = report([workdir / name for name in runs], workdir / "report.html")
     print("3/3 on the test identities, which no network has seen:\n")
     print(format_table(result_rows([workdir / name for name in runs])))
+    print(f"\n{beside_alone(results, full=full)}")
     print(f"\nreport: {page}")
     return results
+
+
+def beside_alone(results: Mapping[str, Evaluation], *, full: bool) -> str:
+    """Returns lines on what a teacher has changed, and how sure that is: students of one budget, on c40.
+
+    Args:
+      results: evaluations by name of the run.
+      full: whether all students had the same steps.
+    """
+    budget = STEPS["full"] if full else RUNS["alone"].quick
+    alike = [
+        name
+        for name, run in RUNS.items()
+        if run.teacher and name in results and (full or run.quick == budget)
+    ]
+    summary = Summary()
+    groups = [Group(name, {0: results[name]}) for name in ("alone", *alike)]
+    lines = [
+        "AUC on c40 less that of the student alone, with the 95 % interval of a bootstrap over test videos:"
+    ]
+    for line in summary.lines(groups, "alone", "c40"):
+        if line.comparison is not None:
+            found = line.comparison.bootstrap
+            said = "more than chance images say" if found.excludes_zero else "undecided"
+            lines.append(
+                f"  {line.name:<6} {found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]  {said}"
+            )
+    lines.append(
+        "That is one seed of a small budget; another seed moves it as far. What five seeds say is in docs/results.md."
+    )
+    return "\n".join(lines)
