@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation
 
 from kdjax import checks
@@ -38,10 +39,14 @@ SCALER = (
     | Interpolation.BITEXACT
 )
 
-_METADATA: Any = (
-    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-)
+_OLD = int(av.__version__.partition(".")[0]) < 19
+
+_METADATA: Any = {"metadata_errors": "replace"} if _OLD else {}
 """PyAV 19 bears metadata of any encoding by itself, and knows this no more."""
+
+if _OLD:
+    # PyAV 18 trips over every side datum that its FFmpeg knows and it does not: EXIF, of all things
+    setattr(SideDataType, "_missing_", classmethod(lambda kind, value: kind.VIDEO_HINT))  # noqa: B010
 
 
 class MediaError(checks.UserError):
@@ -85,7 +90,7 @@ class Media:
                     )
                 size = (frame.width, frame.height)
                 pixels = frame.reformat(format="rgb24", interpolation=SCALER).to_ndarray()
-                yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+                yield _upright(pixels, frame)
                 done += 1
                 if done == self.frames:
                     return
@@ -118,6 +123,21 @@ def open_media(
     frames = _count_frames(path, max_pixels, max_frames)
     with _open(path, max_pixels) as container:
         yield Media(path, container, frames)
+
+
+def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Returns pixels as their camera was held: turned and mirrored as the display matrix says.
+
+    The matrix takes a pixel at `(x, y)` to `(a x + c y, b x + d y)`; photographs' EXIF orientation comes as one too.
+    """
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
+    right, down = a, d
+    if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):
+        pixels, right, down = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
 def _check_file(path: Path) -> None:

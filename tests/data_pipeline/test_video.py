@@ -91,16 +91,63 @@ def test_a_name_is_only_a_name(make, tmp_path, name):
     np.testing.assert_array_equal(read(tmp_path / name)[1][0], pixels)
 
 
-def test_a_photograph_is_turned_upright(make, tmp_path):
-    pixels = make.moving_frames(1)[0]
-    plain = make.write_image(tmp_path / "a.jpg", pixels, 1, 95).read_bytes()
-    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)  # to be turned clockwise by 90 degrees
-    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
-    body = b"Exif\0\0" + tiff
-    exif = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
-    (tmp_path / "turned.jpg").write_bytes(plain[:2] + exif + plain[2:])
-    upright = read(tmp_path / "turned.jpg")[1][0]
-    np.testing.assert_array_equal(upright, np.rot90(read(tmp_path / "a.jpg")[1][0], -1))
+UPRIGHT = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
+"""What each EXIF orientation asks for, by the standard: where row 0 and column 0 of the file are seen."""
+
+MATRICES = {
+    1: (1, 0, 0, 1),
+    2: (-1, 0, 0, 1),
+    3: (-1, 0, 0, -1),
+    4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0),
+    6: (0, 1, -1, 0),
+    7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}
+"""The same as the display matrix `a, b, c, d` of a video: `(x, y)` is shown at `(a x + c y, b x + d y)`."""
+
+
+def exif(orientation):
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_photograph_is_turned_and_mirrored_upright(make, tmp_path, suffix, orientation):
+    plain = make.write_image(tmp_path / f"a{suffix}", make.moving_frames(1)[0]).read_bytes()
+    if suffix == ".jpg":
+        body = b"Exif\0\0" + exif(orientation)
+        marked = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + plain[2:]
+    else:
+        end = 8 + 12 + 13
+        marked = plain[:end] + chunk(b"eXIf", exif(orientation)) + plain[end:]
+    (tmp_path / f"turned{suffix}").write_bytes(marked)
+    as_stored = read(tmp_path / f"a{suffix}")[1][0]
+    upright = read(tmp_path / f"turned{suffix}")[1][0]
+    np.testing.assert_array_equal(upright, UPRIGHT[orientation](as_stored))
+
+
+@pytest.mark.parametrize("orientation", MATRICES)
+def test_a_video_is_turned_and_mirrored_as_its_matrix_says(clip, tmp_path, orientation):
+    plain = clip.read_bytes()
+    matrix = struct.Struct(">9i")
+    a, b, c, d = (value << 16 for value in MATRICES[orientation])
+    identity = matrix.pack(1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    start = plain.index(identity, plain.index(b"tkhd"))
+    turned = matrix.pack(a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    (tmp_path / "turned.mp4").write_bytes(plain[:start] + turned + plain[start + matrix.size :])
+    for upright, stored in zip(read(tmp_path / "turned.mp4")[1], read(clip)[1], strict=True):
+        np.testing.assert_array_equal(upright, UPRIGHT[orientation](stored))
 
 
 PLAYLISTS = {
