@@ -225,11 +225,19 @@ def _strictness(codec: str) -> dict[str, str]:
 
 def _check_size(path: Path, context: av.VideoCodecContext, max_pixels: int) -> None:
     if context.width * context.height == 0:
+        if _is_animated_webp(path):
+            raise MediaError(path, "an animated WebP; convert it to GIF or MP4")
         raise MediaError(path, f"truncated, damaged or above {max_pixels} pixels")
     if context.width * context.height > max_pixels:
         raise MediaError(
             path, f"{context.width}x{context.height} is more than {max_pixels} pixels a frame"
         )
+
+
+def _is_animated_webp(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
 
 
 def _count_frames(path: Path, max_pixels: int, max_frames: int) -> int:

@@ -219,6 +219,20 @@ def test_other_unusable_files_are_refused_in_one_line(make, tmp_path):
     assert "does not exist" in reason(tmp_path / "missing.png")
 
 
+def test_an_animated_webp_is_refused_by_its_name(make, tmp_path):
+    still = make.write_image(
+        tmp_path / "still.webp", make.moving_frames(1)[0], 64, 101
+    ).read_bytes()
+    size = struct.pack("<I", 63)[:3]
+    body = b"WEBPVP8X" + struct.pack("<IB", 10, 2) + bytes(3) + 2 * size
+    body += b"ANIM" + struct.pack("<IIH", 6, 0, 0)
+    frame = bytes(6) + 2 * size + struct.pack("<I", 100) + still[12:]
+    body += b"ANMF" + struct.pack("<I", len(frame)) + frame
+    path = tmp_path / "animated.webp"
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    assert reason(path) == "an animated WebP; convert it to GIF or MP4"
+
+
 def test_a_file_without_pictures_is_refused(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
