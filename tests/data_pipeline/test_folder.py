@@ -9,7 +9,8 @@ import pytest
 
 from kdjax import checks
 from kdjax.data_pipeline import clips, compression, faces, video
-from kdjax.data_pipeline.builders import folder, sources
+from kdjax.data_pipeline.builders import items, sources
+from kdjax.data_pipeline.builders.options import FolderConfig
 from kdjax.data_pipeline.faces import Box
 from kdjax.types import QUALITIES
 
@@ -40,8 +41,8 @@ def scan(source, forge=False):
 
 def process(path, label=0, **options):
     item = sources.Item(path, path.name, label, "someone")
-    config = folder.FolderConfig(**{"image_size": 42, "clip_length": 5, **options})
-    return folder.process_item(folder.Task(item, config))
+    config = FolderConfig(**{"image_size": 42, "clip_length": 5, **options})
+    return items.process_item(items.Task(item, config))
 
 
 def image(result, name):
@@ -164,7 +165,7 @@ def test_the_whole_frame_is_compressed_then_cut(make, tmp_path):
     path = make.write_image(tmp_path / "a.png", pixels)
     result = process(path)
     item = sources.Item(path, path.name, 0, "someone")
-    seed = folder._seed(folder.Task(item, folder.FolderConfig()))
+    seed = items._seed(items.Task(item, FolderConfig()))
     clip = clips.still_to_clip(pixels, 5, seed=seed)
     whole = compression.compress_clip(clip.frames, 40)[clip.anchor]
     np.testing.assert_array_equal(image(result, "0/c40"), faces.crop(whole, SQUARE, 42))
@@ -240,9 +241,9 @@ def test_a_video_is_taken_once(make, tmp_path):
 
 
 def test_the_test_has_its_share_of_the_people():
-    shares = folder.FolderConfig(test_share=0.3).fractions()
+    shares = FolderConfig(test_share=0.3).fractions()
     assert shares == pytest.approx((0.55, 0.15, 0.3))
-    assert folder.FolderConfig().fractions() == pytest.approx((0.7, 0.15, 0.15))
+    assert FolderConfig().fractions() == pytest.approx((0.7, 0.15, 0.15))
 
 
 def test_frames_without_a_face_are_counted(make, tmp_path):
@@ -286,11 +287,11 @@ def test_damage_in_the_middle_gives_up_the_whole_item(make, tmp_path):
 )
 def test_options_out_of_range_are_refused_by_name(option):
     with pytest.raises(ValueError, match=next(iter(option))):
-        folder.FolderConfig(**option)
+        FolderConfig(**option)
 
 
 @pytest.mark.parametrize("option", [{"forge_sharpness": 2.0}, {"forge_grid": 5.0}])
 def test_strengths_of_a_forgery_need_one(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}=.* goes with forge"):
-        folder.FolderConfig(**option)
-    assert folder.FolderConfig(forge=True, **option).name == "forge"
+        FolderConfig(**option)
+    assert FolderConfig(forge=True, **option).name == "forge"
