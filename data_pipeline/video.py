@@ -32,6 +32,15 @@ FORMATS = (
 )
 """FFmpeg's names of what may be opened; everything that refers to other files is left out."""
 
+LOSSLESS = (
+    *("png", "apng", "bmp", "tiff", "ppm", "pgm", "pbm"),
+    *("ffv1", "ffvhuff", "huffyuv", "utvideo", "qtrle", "rawvideo", "v210"),
+)
+"""FFmpeg's names of codecs that lose nothing."""
+
+LOSSLESS_PROFILES = ("High 4:4:4 Predictive",)
+"""H.264's profile at crf 0: FaceForensics++ calls its `raw` videos c0 for that."""
+
 SCALER = (
     Interpolation.BICUBIC
     | Interpolation.FULL_CHR_H_INT
@@ -68,12 +77,17 @@ class Media:
       path: where it lies.
       format: FFmpeg's name of its container.
       frames: how many frames it holds, 1 for a still image; found without decoding.
+      codec: FFmpeg's name of what decodes it.
+      lossless: whether its codec loses nothing: of WebP and JPEG 2000, which can do both, False.
     """
 
     def __init__(self, path: Path, container: av.container.InputContainer, frames: int):
         self.path = path
         self.format = container.format.name
         self.frames = frames
+        context = _video_stream(path, container).codec_context
+        self.codec = context.name
+        self.lossless = self.codec in LOSSLESS or context.profile in LOSSLESS_PROFILES
         self._container = container
 
     def __iter__(self) -> Iterator[np.ndarray]:

@@ -63,7 +63,12 @@ class Folder(schema.FaceDataset):
     def _account(self, item: Item, result: Result) -> None:
         if result["reason"]:
             self.skipped.append({"item": item.name, "reason": result["reason"]})
-        elif result["faceless"]:
+            return
+        codec, lossless = result["source"]["codec"], result["source"]["lossless"]
+        known = self.codecs.setdefault(codec, {"items": 0, "lossless": 0})
+        known["items"] += 1
+        known["lossless"] += lossless
+        if result["faceless"]:
             self.notes["frames_without_face"] = (
                 self.notes.get("frames_without_face", 0) + result["faceless"]
             )

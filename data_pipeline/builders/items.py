@@ -36,11 +36,12 @@ def process_item(task: Task) -> Result:
 
     `examples` lists `label`, `forgery` and `frame`; example N's images are `N/raw`, `N/c23`,
     `N/c40` and `N/mask`. `faceless` counts sampled frames without a face; `reason` says why there
-    is no example at all.
+    is no example at all. `source` is what `raw` was made from.
     """
     result: Result = {"examples": [], "faceless": 0, "reason": ""}
     try:
         with video.open_media(task.item.path) as media:
+            result["source"] = {"codec": media.codec, "lossless": media.lossless}
             for clip in _clips(media, task.config):
                 _add_examples(result, clip, media.frames == 1, task)
     except video.MediaError as error:

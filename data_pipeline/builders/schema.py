@@ -32,6 +32,8 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
       work: how items are worked through; their results are kept between runs.
       skipped: after the build, `{"item": name, "reason": one clause}` for each item left out.
       notes: after the build, counts worth a line in the manifest.
+      codecs: after the build, of each codec of the sources the number of items, and of those that lost nothing;
+        empty of what is rendered.
     """
 
     CONFIG: ClassVar[type[tfds.core.BuilderConfig]]
@@ -40,6 +42,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         self.work = work
         self.skipped: list[dict[str, str]] = []
         self.notes: dict[str, int] = {}
+        self.codecs: dict[str, dict[str, int]] = {}
         super().__init__(file_format="array_record", **arguments)
 
     @classmethod

@@ -91,6 +91,28 @@ def _show_dataset(folder: Path) -> None:
 
     dataset = open_dataset(folder)
     print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")
+    known = manifest.read(dataset.path) or {}
     for split, size in dataset.sizes.items():
-        print(f"  {split}: {size} images")
+        print(f"  {split}: {size} images{_counted(known, split)}")
+    try:
+        lines = [f"{quality}: {made}" for quality, made in known.get("qualities", {}).items()]
+        lines += [
+            f"sources: {each['items']} {codec}, {each['lossless']} of them lossless"
+            for codec, each in sorted(known.get("codecs", {}).items())
+        ]
+        lines += [f"note: {line}" for line in known.get("concerns", [])]
+    except (KeyError, TypeError, AttributeError):
+        lines = ["its manifest.json is damaged"]
+    print("".join(f"  {line}\n" for line in lines), end="")
     print(f"  checksum: {manifest.checksum(dataset.path)}")
+
+
+def _counted(manifest: dict[str, Any], split: str) -> str:
+    """Returns videos, people, classes and forgeries of a split, as far as the manifest counts them."""
+    try:
+        counts = manifest["counts"][split]
+        kinds = {**counts["by_class"], **counts["by_forgery"]}
+        listed = ", ".join(f"{count} {name}" for name, count in kinds.items() if name != "none")
+        return f" of {counts['videos']} videos and {counts['identities']} people: {listed}"
+    except (KeyError, TypeError, AttributeError):
+        return ""

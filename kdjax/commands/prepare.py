@@ -33,6 +33,9 @@ def run(options: argparse.Namespace) -> None:
     dataset = open_dataset(path)
     sizes = ", ".join(f"{split} {size}" for split, size in dataset.sizes.items())
     print(f"{path}: {sizes} images; train with --config.data.path={path}")
-    skipped = read_json(path / "manifest.json", "a data set").get("skipped", {}).get("total", 0)
+    manifest = read_json(path / "manifest.json", "a data set")
+    for line in manifest.get("concerns", []):
+        print(f"note: {line}")
+    skipped = manifest.get("skipped", {}).get("total", 0)
     if skipped:
         print(f"{skipped} items were left out; {path / 'manifest.json'} names them and says why")

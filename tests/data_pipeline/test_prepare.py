@@ -14,6 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from kdjax import checks
+from kdjax.cli import main
 from kdjax.data_pipeline import compression, faces, loader, manifest, prepared
 from kdjax.data_pipeline.builders import folder, schema
 from kdjax.data_pipeline.faces import Box
@@ -95,6 +96,26 @@ def test_nobody_and_no_video_crosses_splits_and_every_split_has_both_classes(sou
     # Five people and `000`: of each a real item, a fake one, and a forged one.
     assert sum(field == "identity" for field, _ in where) == 6
     assert sum(field == "video" for field, _ in where) == 18
+
+
+def test_it_is_said_what_each_quality_was_made_of(source, make, tmp_path, capsys):
+    make.write_image(source / "real/person1/b.jpg", make.moving_frames(1, 40, 48)[0], 1, 95)
+    path = run(source, tmp_path / "out", forge=True)
+    found = json.loads((path / "manifest.json").read_text())
+    assert found["qualities"] == {
+        "raw": "the source", "c23": "raw by H.264, crf 23", "c40": "raw by H.264, crf 40"
+    }  # fmt: skip
+    lossy = sum(each["items"] - each["lossless"] for each in found["codecs"].values())
+    assert found["codecs"]["mjpeg"] == {"items": 1, "lossless": 0}
+    assert found["codecs"]["png"]["lossless"] == found["codecs"]["png"]["items"] > 5
+    [line] = found["concerns"]
+    total = sum(each["items"] for each in found["codecs"].values())
+    assert line.startswith(f"`raw` is compressed already: {lossy} of {total} items")
+    assert main(["info", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"  note: {line}\n" in shown
+    assert "  sources: 1 mjpeg, 0 of them lossless\n" in shown
+    assert "people: " in shown
 
 
 def test_the_manifest_counts_and_names_what_was_left_out(source, tmp_path):
@@ -324,7 +345,7 @@ def test_the_manifest_is_plain_json_that_says_no_time(source, tmp_path):
     text = (run(source, tmp_path / "out") / "manifest.json").read_text()
     assert set(json.loads(text)) == {
         *("format", "dataset", "version", "options", "source"),
-        *("tools", "counts", "notes", "skipped"),
+        *("tools", "counts", "notes", "skipped", "qualities", "codecs", "concerns"),
     }
 
 
