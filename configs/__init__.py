@@ -234,6 +234,15 @@ def from_json(
             config.method = ConfigDict(_tuples(values["method"]))
     else:
         config = _blank(method, extensions)
+    if recorded:
+        # parts of the user's own within a shipped method
+        unknown = {
+            name: block
+            for name, block in values["method"].items()
+            if isinstance(block, Mapping) and name not in config.method
+        }
+        with config.unlocked():
+            config.method.update(_tuples(unknown))
     if recorded and isinstance(values.get("own"), Mapping) and "own" not in config:
         with config.unlocked():
             config.own = ConfigDict(_tuples(values["own"]))

@@ -123,8 +123,15 @@ def test_a_method_is_combined_with_shipped_ones(settings, tmp_path):
     config = base.get_config("combine", "resnet_tiny", extensions=extensions)
     for key, value in {**settings, "method.parts": "kd,closeness"}.items():
         configs.override(config, key, value)
-    train(config, tmp_path / "run", extensions)
-    assert {"term/kd.kd", "term/closeness.closeness"} <= rows(tmp_path / "run")[0].keys()
+    config.method.closeness.power = 3
+    run = tmp_path / "run"
+    result = train(config, run, extensions)
+    assert {"term/kd.kd", "term/closeness.closeness"} <= rows(run)[0].keys()
+    # read, evaluated and gone on with, the first two without the program
+    read = checkpoint.read_config(run)
+    assert dict(configs.flatten(read)) == dict(configs.flatten(config))
+    assert np.isfinite(evaluate_run(run).metrics["overall"]["auc"])
+    assert train(config, run, extensions) == result
 
 
 def test_own_network_needs_its_program_and_says_so(settings, tmp_path, teacher, capsys):
