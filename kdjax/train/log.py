@@ -16,14 +16,20 @@ from kdjax.folder import RunFolder
 
 
 class RunLog:
-    """Appends metrics to a run's files; timings, which no two runs share, go to a file of their own."""
+    """Appends metrics to a run's files; timings, which no two runs share, go to a file of their own.
+
+    Attributes:
+      validated: the steps that were validated before.
+    """
 
     def __init__(self, run: Path, *, start_step: int) -> None:
         """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped."""
         self._folder = run
         files = RunFolder(run)
+        self.validated: set[float] = set()
         for path in (files.metrics, files.timings):
             kept = [row for row in read_json_lines(path) if _step(row) <= start_step]
+            self.validated |= {_step(row) for row in kept if row.get("kind") == "validation"}
             write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._metrics = files.metrics.open("a", encoding="utf-8")
         self._timings = files.timings.open("a", encoding="utf-8")

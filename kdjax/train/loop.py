@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.data_pipeline.loader import evaluation_batches, training_batches
-from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
@@ -31,6 +30,14 @@ from kdjax.train.pretrained import teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_train_step
+from kdjax.train.validation import (
+    check_own_metrics,
+    check_selection,
+    own_metrics,
+    reading,
+    round_up,
+    validation_steps,
+)
 
 
 def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING) -> dict[str, Any]:
@@ -105,6 +112,7 @@ class _Trainer:
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
         devices = self.plan.devices
+        check_own_metrics(self.plan.extensions.metrics)
         batch = parallel.shard(self.plan.records.attach(blank_batch(self.plan)), devices)
         replicated = parallel.replicate(state, devices)
         try:
@@ -157,12 +165,16 @@ class _Trainer:
         plan, train = self.plan, self.plan.config.train
         replicated = parallel.replicate(state, plan.devices)
         step = int(state.step)
+        if step in self.validation_steps and step not in log.validated:
+            state = self._validate(state, log, progress)
+            replicated = parallel.replicate(jax.device_get(state), plan.devices)
         if train.patience and int(state.stale) >= train.patience:
             return state
         pending: list[Mapping[str, Any]] = []
+        batches = reading(self.batches, plan.dataset.where, "train")
         clock = time.monotonic()
         while step < plan.total_steps:
-            batch = parallel.shard(plan.records.attach(next(self.batches)), plan.devices)
+            batch = parallel.shard(plan.records.attach(next(batches)), plan.devices)
             replicated = self.gradients.balance(replicated, batch, step)
             measured = {}
             if step + 1 in self.ratio_steps:
@@ -226,13 +238,15 @@ class _Trainer:
             self._validation_batches(),
             config.student.qualities,
         )
-        metrics = {**result.metrics["overall"], **self._own_metrics(result)}
-        value = metrics[config.train.selection]
-        if not np.isfinite(value):
-            raise UserError(
-                f"validation {config.train.selection} is not defined: the validation split of "
-                f"{plan.dataset.where} has one class; set train.selection=accuracy"
-            )
+        own, selection = plan.extensions.metrics, config.train.selection
+        try:
+            metrics = {**result.metrics["overall"], **own_metrics(own, result)}
+            value = metrics[selection]
+            check_selection(selection, value, own, plan.dataset.where)
+        except UserError:
+            # what was trained stays; the same command validates it again
+            self._save(state)
+            raise
         better = value > float(state.best_metric)
         state = state.replace(
             best_metric=np.float32(max(value, float(state.best_metric))),
@@ -248,25 +262,12 @@ class _Trainer:
         self._save(state)
         return state
 
-    def _own_metrics(self, result: Evaluation) -> dict[str, float]:
-        """Returns the user's own metrics of a validation, over all qualities as the shipped ones."""
-        scores = np.concatenate(list(result.scores.values()))
-        labels = np.tile(result.columns["labels"], len(result.scores))
-        found = {}
-        for name, metric in self.plan.extensions.metrics.items():
-            try:
-                found[name] = float(metric(scores, labels))
-            except Exception as error:
-                line = f"{type(error).__name__}: {error}".splitlines()[0]
-                raise UserError(f"metric {name} must return a number; it fails: {line}") from error
-        return found
-
     def _save(self, state: TrainState) -> None:
         self.checkpoints.save_latest(state, self.batches, configs.to_json(self.plan.config))
 
     def _validation_batches(self) -> Iterator[Any]:
         config = self.plan.config
-        return evaluation_batches(
+        batches = evaluation_batches(
             self.plan.dataset,
             config.student.qualities,
             split="validation",
@@ -274,19 +275,4 @@ class _Trainer:
             limit=config.evaluation.validation_limit,
             threads=config.data.threads,
         )
-
-
-def round_up(value: int, multiple: int) -> int:
-    """Returns the smallest multiple that is not less than `value`."""
-    return -(-value // multiple) * multiple
-
-
-def validation_steps(plan: Plan) -> frozenset[int]:
-    """Returns the steps after which the student is validated: evenly over the epochs, and the last one."""
-    train = plan.config.train
-    wanted = plan.steps_per_epoch / max(train.validations_per_epoch, 1e-9)
-    interval = max(wanted, train.validation_interval, 1.0)
-    # float arithmetic on the host; a run of more validations than this would never end
-    count = min(int(plan.total_steps / interval), 1_000_000)
-    steps = (max(1, round(number * interval)) for number in range(1, count + 1))
-    return frozenset({plan.total_steps, *(min(plan.total_steps, step) for step in steps)})
+        return reading(batches, self.plan.dataset.where, "validation")
