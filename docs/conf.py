@@ -49,6 +49,8 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 default_role = "code"
+# what is copied from a page must run
+smartquotes = False
 
 html_theme = "furo"
 html_title = f"kdjax {release}"
