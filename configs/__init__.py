@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 from ml_collections.config_dict import RequiredValueError
 
 from kdjax.checks import UserError, nearest
@@ -94,6 +94,10 @@ def checked(config: ConfigDict, extensions: Extensions = NOTHING) -> ConfigDict:
     Raises:
       UserError: for a key, method or type that this version does not know, and for a value that was never filled in.
     """
+    if not isinstance(config, ConfigDict | FrozenConfigDict):
+        raise UserError(
+            f"a configuration is a ConfigDict, as configs.load or configs.base.get_config makes one, not {config!r}"
+        )
     found = from_json(to_json(config), extensions)
     check_ranges(dict(flatten(found)))
     return found

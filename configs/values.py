@@ -37,7 +37,9 @@ def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
             raise wrong
         return WORDS[str(value).lower()]
     if isinstance(default, tuple):
-        if not isinstance(value, str | list | tuple):
+        if is_none(value):
+            raise UserError(f"{key} cannot be empty; it is {default!r}")
+        if not isinstance(value, str | list | tuple) or (isinstance(value, str) and _odd(value)):
             raise wrong
         of_texts = not default or isinstance(default[0], str)
         parts = _parts(value, of_texts) if isinstance(value, str) else value
@@ -54,6 +56,18 @@ def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
     if isinstance(value, str) and value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
         raise UserError(f"{key}={value!r} must be a finite number, like {default!r}")
     return _number(value, type(default), wrong)
+
+
+def _odd(text: str) -> bool:
+    """Returns whether a list in brackets is not closed, or of mixed types."""
+    inner = text.strip()
+    if inner[:1] in ("(", "[") and inner[-1:] not in (")", "]"):
+        return True
+    try:
+        listed = ast.literal_eval(inner)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return isinstance(listed, tuple | list) and len({isinstance(part, str) for part in listed}) > 1
 
 
 def is_none(value: Any) -> bool:

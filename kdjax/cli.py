@@ -69,7 +69,7 @@ def _quiet_libraries() -> None:
 
 
 def expand_flagfiles(words: Sequence[str], depth: int = 0) -> list[str]:
-    """Returns the arguments with those of a file in place of each `--flagfile=FILE`, as absl has it.
+    """Returns the arguments with a file's in place of each `--flagfile=FILE` or `--flagfile FILE`, as absl has it.
 
     A line is an argument; empty lines and those that begin with # or // are passed over.
 
@@ -77,15 +77,17 @@ def expand_flagfiles(words: Sequence[str], depth: int = 0) -> list[str]:
       UserError: for a file that cannot be read, or that names itself.
     """
     found: list[str] = []
-    for word in words:
-        if not word.startswith("--flagfile="):
+    rest = iter(words)
+    for word in rest:
+        flag, equals, name = word.partition("=")
+        if flag != "--flagfile":
             found.append(word)
             continue
-        path = Path(word.removeprefix("--flagfile="))
+        path = Path(name if equals else next(rest, ""))
         if depth > 8:
             raise UserError(f"--flagfile={path}: files that name each other")
         try:
-            lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
         except (OSError, ValueError) as error:
             raise UserError(f"--flagfile={path} cannot be read: {error}") from error
         kept = [line for line in lines if line and not line.startswith(("#", "//"))]

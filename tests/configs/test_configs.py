@@ -74,6 +74,9 @@ def test_override_takes_the_type_of_the_default(key, text, expected):
         ("optimizer.learning_rate", "__import__('os')", "must be of type float"),
         ("method.view_layers", "0,x", "must be of type float"),
         ("optimizer.learning_rate", "nan", "must be a finite number, like "),
+        ("student.qualities", "None", "student.qualities cannot be empty; it is "),
+        ("student.qualities", "('raw',1)", "must be of type tuple"),
+        ("student.qualities", "(raw", "must be of type tuple"),
         ("train.steps", "-inf", "must be a finite number, like "),
         ("method.view_layers", "(0,None,1,1)", "must be of type float"),
         ("method.view_layers", "(0,(1,2),1,1)", "must be of type float"),
@@ -145,3 +148,9 @@ def test_broken_program_is_one_line(tmp_path, text, message):
     program.write_text(text)
     with pytest.raises(UserError, match=message):
         configs.load(str(program))
+
+
+@pytest.mark.parametrize("wrong", [None, {}, "kd", 3])
+def test_what_is_no_configuration_is_said(wrong):
+    with pytest.raises(UserError, match=r"a configuration is a ConfigDict"):
+        configs.checked(wrong)

@@ -231,6 +231,15 @@ def test_a_flagfile_stands_for_its_lines(tmp_path, capsys):
     assert {"optimizer.learning_rate=0.001", "seed.data=3", "student.network=resnet18"} <= set(out)
 
 
+def test_a_flagfile_may_be_the_next_word_and_begin_with_a_mark_of_its_encoding(tmp_path, capsys):
+    path = tmp_path / "flags"
+    path.write_text("--config=add:resnet18\n", "utf-8-sig")
+    assert cli.main(["info", "--flagfile", str(path)]) == 0
+    assert "student.network=resnet18" in capsys.readouterr().out
+    assert cli.main(["info", "--flagfile"]) == 2
+    assert "--flagfile=. cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [None, "--flagfile={path}\n"])
 def test_a_flagfile_that_cannot_be_used_is_one_line(tmp_path, capsys, text):
     path = tmp_path / "flags"
