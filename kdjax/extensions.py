@@ -1,6 +1,7 @@
 """What a user adds to the library without editing it: factories by name, handed in, kept nowhere."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType, ModuleType
@@ -24,8 +25,16 @@ NETWORK_FACTS = ("num_classes", "dtype", "width", "axis_name")
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 
+METRIC_COLUMNS = frozenset(
+    "step epoch kind loss learning_rate accuracy accuracy_real accuracy_fake auc eer recall_at_1 video_auc".split()
+)
+"""Columns of a run's log, whose names no metric of the user's own may have."""
+
+NAME = re.compile(r"[A-Za-z_][\w-]*")
+
+
 def _none() -> Factories:
-    return NONE
+    return {}
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,12 @@ class Extensions:
     datasets: Factories = field(default_factory=_none)
     program: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for anything but functions by names that a configuration can call them by."""
+        for kind in KINDS:
+            _check_kind(kind, getattr(self, kind))
+            object.__setattr__(self, kind, dict(getattr(self, kind)))
 
     def is_empty(self) -> bool:
         """Returns whether the user adds nothing."""
@@ -110,6 +125,25 @@ class Extensions:
         for kind in ("networks", "augmentations", "optimizers", "schedules", "datasets"):
             for name, factory in getattr(self, kind).items():
                 yield kind, name, factory
+
+
+def _check_kind(kind: str, own: Any) -> None:
+    """Raises UserError unless these are functions by name, none of which a configuration or a log has already."""
+    if not isinstance(own, Mapping):
+        raise UserError(
+            f"{kind} must be a dict of functions by name, as {{'mine': mine}}, not a {type(own).__name__}"
+        )
+    for name, factory in own.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise UserError(
+                f"{kind}: the name {name!r} must begin with a letter and have letters, digits, _ and - alone"
+            )
+        if not callable(factory):
+            raise UserError(f"{kind}: {name!r} must be a function, not a {type(factory).__name__}")
+        if kind == "metrics" and name in METRIC_COLUMNS:
+            raise UserError(
+                f"metrics: {name!r} is a column of every run's log; call your own otherwise"
+            )
 
 
 KINDS = tuple(each.name for each in fields(Extensions) if each.name not in ("program", "source"))

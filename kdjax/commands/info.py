@@ -40,15 +40,14 @@ def _plain(value: Any) -> str:
 def _show_installation() -> None:
     import jax
 
-    from kdjax import methods, models
+    from kdjax import models
 
     print(f"kdjax {__version__}, Python {platform.python_version()}, {sys.platform}")
     for name in ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "av"):
         print(f"  {name} {metadata.version(name)}")
     kinds = ", ".join(str(device) for device in jax.devices())
     print(f"devices: {kinds}")
-    print(f"configurations: {', '.join(configs.NAMES)}")
-    print(f"methods: {', '.join(methods.names())}")
+    print(f"methods, each with a configuration: {', '.join(configs.NAMES)}")
     names = [name for name in models.names() if not name.startswith(models.DUAL)]
     print(f"networks: {', '.join(names)}")
     print(f"  in two branches: {', '.join(name for name in models.names() if name not in names)}")

@@ -1,10 +1,12 @@
 """What every network keeps to, and a check of it for networks of the user's own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from kdjax.checks import first_line
 from kdjax.types import STAGES, Outputs
 
 
@@ -42,7 +44,7 @@ def check(module: Any, *, image_size: int = 64, num_classes: int = 2, name: str 
             variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": seeds["dropout"]}
         )[0]
 
-    outputs, variables = jax.eval_shape(evaluate, images)
+    outputs, variables = _trace(what, evaluate, images)
     _check_outputs(what, outputs, num_classes)
     if "params" not in variables:
         raise ValueError(f"{what} has no parameters")
@@ -51,8 +53,19 @@ def check(module: Any, *, image_size: int = 64, num_classes: int = 2, name: str 
         raise ValueError(
             f"{what} has variables in {', '.join(foreign)}; a run keeps params and batch_stats alone"
         )
-    _check_outputs(f"{what}, in training,", jax.eval_shape(train, images), num_classes)
+    in_training = f"{what}, in training,"
+    _check_outputs(in_training, _trace(in_training, train, images), num_classes)
     return outputs
+
+
+def _trace(what: str, function: Callable[[Any], Any], images: Any) -> Any:
+    """Returns what a function returns, in shapes; ValueError when it fails or returns something else than arrays."""
+    try:
+        return jax.eval_shape(function, images)
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"{what} fails on images {list(images.shape)}: {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def _check_outputs(what: str, outputs: Any, num_classes: int) -> None:

@@ -1,6 +1,8 @@
 """The data set that a configuration names: a prepared one, or one of the user's own."""
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -8,10 +10,14 @@ from kdjax.checks import UserError, nearest
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.extensions import NOTHING, Extensions
+from kdjax.train.calls import calling, refuse
 from kdjax.train.networks import own_options
 
 OWN = "own:"
 """Begins the `data.path` of a data set that the user's program makes."""
+
+ATTRIBUTES = tuple(name for name in vars(Dataset) if not name.startswith("_"))
+"""What a data set has to have."""
 
 
 def open_data(
@@ -33,10 +39,21 @@ def open_data(
             else "the program that makes it is not given; give it as --program=FILE.py"
         )
         raise UserError(f"data.path={place}: no data set of your own is called {name!r}; {hint}")
-    try:
-        return extensions.datasets[name](**own_options(config, name))
-    except UserError:
-        raise
-    except Exception as error:
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"data.path={place}: making it fails: {line}") from error
+    with calling("data set", name, extensions):
+        made = extensions.datasets[name](**own_options(config, name))
+        missing = [each for each in ATTRIBUTES if not hasattr(made, each)]
+    if missing:
+        wanted = f"a data set, as kdjax.data_pipeline.own.Sources (it lacks {', '.join(missing)})"
+        raise refuse("data set", name, wanted, made)
+    return made
+
+
+def naming_data(
+    config: ConfigDict, extensions: Extensions
+) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context that names the user's own data set in errors that say nothing of it."""
+    place = str(config.data.path)
+    if not place.startswith(OWN):
+        return contextlib.nullcontext()
+    name = place.removeprefix(OWN)
+    return calling("data set", name, extensions, passing=(ValueError, TypeError))

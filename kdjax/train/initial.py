@@ -1,5 +1,8 @@
 """Where a run starts: its first state, and whether there can be one."""
 
+import contextlib
+from typing import Any
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -7,6 +10,7 @@ from ml_collections import ConfigDict
 from kdjax.checks import UserError
 from kdjax.data_pipeline.dataset import IDS
 from kdjax.extensions import NOTHING, Extensions
+from kdjax.train.calls import calling
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, create_state
@@ -56,22 +60,31 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
     }
     balance = plan.parts.balance
     try:
-        state = create_state(
-            jax.random.key(seed.student),
-            jax.random.key(seed.data),
-            plan.student,
-            plan.method,
-            plan.parts.optimizer,
-            _example(plan),
-            hyper,
-            () if balance is None else balance.init(),
-        )
+        with _naming_network(plan):
+            state = create_state(
+                jax.random.key(seed.student),
+                jax.random.key(seed.data),
+                plan.student,
+                plan.method,
+                plan.parts.optimizer,
+                _example(plan),
+                hyper,
+                () if balance is None else balance.init(),
+            )
     except ValueError as error:
         raise UserError(str(error)) from error
     except NotImplementedError as error:
         # more parameters than a random draw has places for
         raise UserError(f"the networks are too large (student.width): {error}") from error
     return load_student(plan.config, state) if pretrained else state
+
+
+def _naming_network(plan: Plan) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context that names the user's own network, where the student is one, in errors that name nothing."""
+    name, own = plan.config.student.network, plan.extensions
+    if name not in own.networks:
+        return contextlib.nullcontext()
+    return calling("network", name, own, passing=(ValueError, NotImplementedError))
 
 
 def _example(plan: Plan) -> Batch:

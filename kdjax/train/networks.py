@@ -12,22 +12,29 @@ from kdjax.checks import UserError
 from kdjax.extensions import NOTHING, Extensions, Factory, check_new, given
 from kdjax.methods import Network
 from kdjax.models.contract import check
+from kdjax.train.calls import calling
+from kdjax.train.programs import place_of
 from kdjax.types import PyTree
 
 DTYPES = ("float32", "bfloat16", "float16")
-CLASSES = 2
+CLASSES, CHANNELS = 2, 3
 
 
 def student_network(
-    config: ConfigDict, axis_name: str | None = None, extensions: Extensions = NOTHING
+    config: ConfigDict,
+    axis_name: str | None = None,
+    extensions: Extensions = NOTHING,
+    *,
+    image_size: int = 0,
 ) -> Network:
-    """Returns the untrained network that a configuration describes."""
+    """Returns the untrained network that a configuration describes; arguments as of `network`."""
     return network(
         config.student,
         config.student.dtype,
         axis_name,
         extensions=extensions,
         options=own_options(config, config.student.network),
+        image_size=image_size,
     )
 
 
@@ -45,6 +52,7 @@ def network(
     key: str = "student",
     extensions: Extensions = NOTHING,
     options: Mapping[str, Any] | None = None,
+    image_size: int = 0,
 ) -> Network:
     """Returns the network of a `student` block.
 
@@ -55,13 +63,18 @@ def network(
       key: the block that errors name.
       extensions: the user's own.
       options: of a network of the user's own.
+      image_size: side of the images in pixels that one of the user's own is checked with; 0: it is not.
 
     Raises:
       UserError: for an unknown network or dtype, or one of the user's own that is none.
     """
     if dtype not in DTYPES:
         raise UserError(f"{key}.dtype={dtype!r} must be float32, bfloat16 or float16")
-    facts = {"dtype": jnp.dtype(dtype), "width": student.width, "axis_name": axis_name}
+    facts: dict[str, Any] = {
+        "dtype": jnp.dtype(dtype),
+        "width": student.width,
+        "axis_name": axis_name,
+    }
     name = student.network
     try:
         check_new("the network", extensions.networks, models.names())
@@ -69,7 +82,11 @@ def network(
             if student.layout:
                 raise ValueError(f"{key}.layout={student.layout} is of shipped networks alone")
             factory = extensions.networks[name]
-            return own_network(name, factory, {**facts, "num_classes": CLASSES}, options or {})
+            facts["num_classes"] = CLASSES
+            made = own_network(name, factory, facts, options or {}, extensions)
+            if image_size:
+                check_own(name, made, image_size, extensions)
+            return made
         module = models.create(name, layout=student.layout, **facts)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}.network={name!r}: {error}") from error
@@ -78,26 +95,47 @@ def network(
 
 
 def own_network(
-    name: str, factory: Factory, facts: Mapping[str, Any], options: Mapping[str, Any]
+    name: str,
+    factory: Factory,
+    facts: Mapping[str, Any],
+    options: Mapping[str, Any],
+    extensions: Extensions = NOTHING,
 ) -> Network:
     """Returns what a user's factory makes, with ImageNet's normalisation where it says none.
 
     Raises:
-      ValueError: when it is no network (`models.contract.check`).
+      UserError: when the factory fails, or its normalisation is not of three channels.
     """
-    try:
+    with calling("network", name, extensions):
         made = factory(**given(factory, facts), **options)
-    except Exception as error:
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"its factory fails: {line}") from error
     if not isinstance(made, Network):
         mean, std = models.normalization("resnet18")
-        made = Network(made, tuple(map(float, mean)), tuple(map(float, std)))
-    check(made.module, num_classes=facts["num_classes"], name=name)
+        return Network(made, tuple(map(float, mean)), tuple(map(float, std)))
+    for what, values in (("mean", made.mean), ("std", made.std)):
+        with calling(f"normalisation ({what}) of network", name, extensions):
+            numbers = [float(value) for value in values]
+        if len(numbers) != CHANNELS or (what == "std" and min(numbers) <= 0):
+            raise UserError(
+                f"normalisation of network {name!r}: {what} must be three numbers{' above 0' * (what == 'std')}, one "
+                f"a channel; it is {numbers}"
+            )
     return made
 
 
+def check_own(
+    name: str, network: Network, image_size: int, extensions: Extensions = NOTHING
+) -> None:
+    """Raises UserError when a network of the user's own is none (`models.contract.check`), or fails when it is called."""
+    try:
+        check(network.module, image_size=image_size, num_classes=CLASSES, name=name)
+    except ValueError as error:
+        place = place_of(error.__cause__ or error, extensions)
+        raise UserError(f"{error}{place}") from error
+
+
 def variable_shapes(net: Network, image_size: int) -> PyTree:
-    """Returns shapes and dtypes of a network's variables, for images of a size."""
+    """Returns shapes and dtypes of a network's variables, for images of a size; one of the user's own is checked."""
+    if not type(net.module).__module__.startswith("kdjax."):
+        check_own("", net, image_size)
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     return jax.eval_shape(lambda x: net.module.init(jax.random.key(0), x, train=False), image)

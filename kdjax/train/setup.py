@@ -16,7 +16,8 @@ from kdjax.extensions import NOTHING, Extensions, choose
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.balancing import make_balance
-from kdjax.train.data import open_data
+from kdjax.train.calls import guarded, own_methods, own_optimizers, own_schedules, refuse
+from kdjax.train.data import naming_data, open_data
 from kdjax.train.networks import own_options, student_network
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
@@ -107,9 +108,10 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
-    indices = training_indices(config, dataset)
-    per_epoch = steps_per_epoch(dataset, config.data.batch_size, indices=indices)
-    split_size = dataset.sizes.get("train", 0)
+    with naming_data(config, extensions):
+        indices = training_indices(config, dataset)
+        per_epoch = steps_per_epoch(dataset, config.data.batch_size, indices=indices)
+        split_size = dataset.sizes.get("train", 0)
     if not per_epoch:
         part = f"data.subset={config.data.subset}" if config.data.subset else "the training split"
         raise ValueError(
@@ -119,13 +121,16 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     if not dataset.sizes.get("validation"):
         raise ValueError(f"{dataset.where} has no validation images; prepare more identities")
-    config_checks.check_classes(dataset)
+    with naming_data(config, extensions):
+        config_checks.check_classes(dataset)
     for run in config.teacher.runs:
         try:
             checkpoint.check_finished(run)
         except UserError as error:
             raise UserError(f"teacher.runs: {error}") from error
-    student = student_network(config, parallel.axis_name(devices), extensions)
+    student = student_network(
+        config, parallel.axis_name(devices), extensions, image_size=image_size
+    )
     loaded = [
         checkpoint.load_best(run, dtype=config.teacher.dtype, extensions=extensions)
         for run in config.teacher.runs
@@ -189,7 +194,7 @@ def make_method(
         dataset_size=dataset_size,
         indices=indices,
         steps_per_epoch=steps_per_epoch,
-        own=extensions.methods,
+        own=own_methods(extensions),
         **options,
     )
 
@@ -211,7 +216,7 @@ def make_parts(
         warmup_fraction=options.warmup_fraction,
         decay_steps=decay_steps,
         decay_factor=options.decay_factor,
-        own=extensions.schedules,
+        own=own_schedules(extensions),
         own_options=own_options(config, options.schedule),
     )
     optimizer = optim.make_optimizer(
@@ -223,20 +228,14 @@ def make_parts(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
-        own=extensions.optimizers,
+        own=own_optimizers(extensions),
         own_options=own_options(config, options.name),
-    )
-    draw = augment.make_augment(
-        image_size,
-        flip=config.data.flip,
-        random_crop=config.data.random_crop,
-        own=own_augmentation(config, extensions),
     )
     return StepParts(
         method=method,
         optimizer=optimizer,
         schedule=schedule,
-        augment=draw,
+        augment=make_augment(config, image_size, extensions),
         steps_per_epoch=per_epoch,
         warmup_steps=round(config.train.head_epochs * per_epoch),
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
@@ -250,11 +249,24 @@ def make_parts(
     )
 
 
+def make_augment(config: ConfigDict, image_size: int, extensions: Extensions) -> Any:
+    """Returns the augmentation of a configuration, as `StepParts` takes it; one of the user's own fails by name."""
+    name = config.data.augmentation
+    draw = augment.make_augment(
+        image_size,
+        flip=config.data.flip,
+        random_crop=config.data.random_crop,
+        own=own_augmentation(config, extensions),
+    )
+    return guarded(draw, "augmentation", name, extensions) if name else draw
+
+
 def own_augmentation(config: ConfigDict, extensions: Extensions) -> Any:
     """Returns the user's own augmentation that a configuration names, None where it names none.
 
     Raises:
       ValueError: for an unknown name.
+      UserError: when its factory fails, or makes no function.
     """
     name = config.data.augmentation
     if not name:
@@ -263,4 +275,9 @@ def own_augmentation(config: ConfigDict, extensions: Extensions) -> Any:
         factory = choose("augmentation", name, extensions.augmentations, ())
     except ValueError as error:
         raise ValueError(f"data.augmentation={name}: {error}") from error
-    return None if factory is None else factory(**own_options(config, name))
+    if factory is None:
+        return None
+    made = guarded(factory, "augmentation", name, extensions)(**own_options(config, name))
+    if not callable(made):
+        raise refuse("augmentation", name, "a function (image, key, step) -> image", made)
+    return made

@@ -98,7 +98,7 @@ def test_installation_is_described(capsys):
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out
     assert "resnet50" in text
-    assert "methods: supervised, kd, ckd, add, tokd, qad" in text
+    assert "methods, each with a configuration: supervised, kd, ckd, add, tokd, qad" in text
 
 
 @pytest.mark.slow

@@ -1,20 +1,32 @@
 """What a user adds without editing the library: trained, resumed, evaluated, taught by, swept."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.cli import main
 from kdjax.configs import base
-from kdjax.extensions import Extensions
+from kdjax.extensions import METRIC_COLUMNS, NOTHING, Extensions
+from kdjax.methods import Network
+from kdjax.methods.base import teach
+from kdjax.models import create
 from kdjax.train import checkpoint
 from kdjax.train.evaluation import evaluate_run
+from kdjax.train.initial import initial_state
 from kdjax.train.loop import train
+from kdjax.train.networks import variable_shapes
+from kdjax.train.setup import make_plan
 from kdjax.train.sweep import sweep
+from kdjax.types import Outputs
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 SETTINGS = {
@@ -184,7 +196,7 @@ def test_own_data_is_checked_against_the_configuration(tmp_path, teacher):
         UserError, match=r"no data set of your own is called 'square'; did you mean"
     ):
         run(data__path="own:square")
-    with pytest.raises(UserError, match=r"making it fails: ValueError"):
+    with pytest.raises(UserError, match=r"data set 'squares' fails: ValueError"):
         run(own__squares__side="-1")
     with pytest.raises(UserError, match=r"'squares'; the program that makes it is not given"):
         train(configs.load("supervised", {"data.path": "own:squares"}), tmp_path / "run")
@@ -267,3 +279,208 @@ def test_a_wrong_method_is_one_line_that_names_it(case, settings, tmp_path):
         build_and_train()
     assert "\n" not in str(caught.value)
     assert "mine" in str(caught.value)
+
+
+def failing(error):
+    def fails(*arguments, **keywords):
+        raise error
+
+    return fails
+
+
+def misread(student, teachers):
+    """A method that asks a teacher for a feature that it lacks."""
+    from kdjax.methods import Part
+
+    def targets(variables, batch):
+        return teach(teachers, variables, batch, "raw")[0].features["rgb"]
+
+    return Part("mine", lambda outputs, params, inputs: ({}, (), {}), targets)
+
+
+def late(outputs, params, inputs):
+    return {"mine": outputs.features["stage9"].mean()}, inputs.aux, {}
+
+
+def returning(value):
+    return lambda *arguments, **keywords: value
+
+
+class Returns(nn.Module):
+    """A network whose call is given."""
+
+    call: object
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return self.call(x)
+
+
+class Fixed(nn.Module):
+    """A network that takes images of one size."""
+
+    size: int = 24
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if x.shape[1] != self.size:
+            raise KeyError(f"images of {x.shape[1]} pixels")
+        maps = {f"stage{stage}": x[:, ::stage, ::stage] for stage in range(1, 5)}
+        flat = nn.Dense(4)(x.reshape(len(x), -1))
+        return Outputs(nn.Dense(2, name="classifier")(flat), {**maps, "pooled": flat})
+
+
+KEYS = {
+    "methods": "method.name",
+    "networks": "student.network",
+    "augmentations": "data.augmentation",
+    "optimizers": "optimizer.name",
+    "schedules": "optimizer.schedule",
+    "datasets": "data.path",
+}
+
+
+def with_own(settings, kind, factory, **changed):
+    """Returns a configuration that names the user's own `mine` of a kind, and the extensions."""
+    own = Extensions(**{kind: {"mine": factory}})
+    method = "mine" if kind == "methods" else "supervised"
+    config = base.get_config(method, "resnet_tiny", extensions=own)
+    taught = {} if method == "mine" else {"teacher.runs": ""}
+    cheap = {"train.balance": "none", "train.gradient_ratio_every": "0"}
+    named = {"datasets": "own:mine"}.get(kind, "mine")
+    for key, value in {**settings, **taught, **cheap, KEYS[kind]: named, **changed}.items():
+        if key != "method.name":
+            configs.override(config, key, value)
+    return config, own
+
+
+FAILS = {
+    "method's factory": ("methods", failing(KeyError("depth")), "method 'mine' fails: KeyError: 'depth'"),
+    "method's exit": ("methods", failing(SystemExit(3)), "method 'mine' fails: SystemExit: 3"),
+    "compare": (
+        "methods", part(late),
+        r"method 'mine' fails: KeyError: 'stage9' \(the student has the features .*stage1, stage2.*; teacher 0 has ",
+    ),
+    "targets": ("methods", misread, r"method 'mine' fails: KeyError: 'rgb' \(teacher 0 has pooled, stage1, "),
+    "compare divides": (
+        "methods", part(lambda outputs, params, inputs: 1 / 0),
+        "method 'mine' fails: ZeroDivisionError: division by zero",
+    ),
+    "init": ("methods", part(late, init=failing(IndexError("2"))), "method 'mine' fails: IndexError: 2"),
+    "wrap": ("methods", part(late, wrap=failing(AttributeError("no"))), "method 'mine' fails: AttributeError: no"),
+    "wrapped": (
+        "methods", part(late, wrap=returning(failing(AttributeError("no")))), "method 'mine' fails: AttributeError: no",
+    ),
+    "augmentation's factory": ("augmentations", lambda: 1 / 0, "augmentation 'mine' fails: ZeroDivisionError"),
+    "no augmentation": ("augmentations", returning(None), "augmentation 'mine' must return a function .* None"),
+    "augmentation": ("augmentations", returning(failing(KeyError("a"))), "augmentation 'mine' fails: KeyError: 'a'"),
+    "augmentation's shape": (
+        "augmentations", returning(lambda image, key, step: image[:4]),
+        "augmentation 'mine' fails: ValueError: the augmentation must return an image as it was given",
+    ),
+    "optimizer's factory": ("optimizers", lambda learning_rate: 1 / 0, "optimizer 'mine' fails: ZeroDivisionError"),
+    "no optimizer": ("optimizers", lambda learning_rate: None, "optimizer 'mine' must return an optax.* None"),
+    "optimizer's tuple": ("optimizers", lambda: (1, 2), "optimizer 'mine' must return an optax.* a tuple"),
+    "a schedule": (
+        "optimizers", lambda: optax.constant_schedule(1.0), "optimizer 'mine' must return an optax.* a function",
+    ),
+    "lbfgs": ("optimizers", optax.lbfgs, "optimizer 'mine' fails: "),
+    "schedule's factory": ("schedules", lambda steps: 1 / 0, "schedule 'mine' fails: ZeroDivisionError"),
+    "no schedule": ("schedules", lambda steps: None, "schedule 'mine' must return a function .* None"),
+    "schedule": ("schedules", lambda steps: failing(KeyError("a")), "schedule 'mine' fails: KeyError: 'a'"),
+    "schedule's shape": ("schedules", lambda steps: lambda step: jnp.ones(3), r"schedule 'mine' .* of shape \(3,\)"),
+    "schedule's text": ("schedules", lambda steps: lambda step: "much", "schedule 'mine' must return a number"),
+    "network's factory": ("networks", failing(SystemExit()), "network 'mine' fails: SystemExit"),
+    "network's call": (
+        "networks", lambda: Returns(failing(KeyError("conv"))), "network mine fails on images .*: KeyError: 'conv'",
+    ),
+    "no outputs": ("networks", lambda: Returns(lambda x: x), "network mine must return kdjax.types.Outputs"),
+    "normalisation": (
+        "networks", lambda: Network(create("resnet_tiny"), (0.5, 0.5), (1.0, 1.0)),
+        "normalisation of network 'mine': mean must be three numbers",
+    ),
+    "no deviation": (
+        "networks", lambda: Network(create("resnet_tiny"), (0.5,) * 3, (0.0,) * 3),
+        "normalisation of network 'mine': std must be three numbers above 0",
+    ),
+    "data": ("datasets", lambda: 1 / 0, "data set 'mine' fails: ZeroDivisionError"),
+    "data's exit": ("datasets", failing(SystemExit(1)), "data set 'mine' fails: SystemExit: 1"),
+    "no data": ("datasets", returning(None), "data set 'mine' must return a data set.*lacks where.* None"),
+    "data's tuple": ("datasets", returning((1, 2)), "data set 'mine' must return a data set.* a tuple"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAILS)
+def test_what_fails_in_a_users_own_is_one_line_that_names_it(case, settings, tmp_path):
+    kind, factory, message = FAILS[case]
+    config, own = with_own(settings, kind, factory)
+    with pytest.raises(UserError, match=message) as caught:
+        train(config, tmp_path / "run", own)
+    assert "\n" not in str(caught.value)
+    assert "cannot be built" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_line_of_the_program_is_named(settings, tmp_path):
+    program = tmp_path / "mine.py"
+    text = (PROGRAMS / "closeness.py").read_text()
+    program.write_text(text.replace('outputs.features["pooled"]', 'outputs.features["stage9"]'))
+    config, own = configs.read(f"{program}:resnet_tiny", settings)
+    (line,) = (n for n, each in enumerate(program.read_text().split("\n"), 1) if "stage9" in each)
+    with pytest.raises(UserError, match=rf"'closeness' fails: .*\(mine\.py, line {line}\)"):
+        train(config, tmp_path / "run", own)
+    program.write_text((PROGRAMS / "small.py").read_text().replace("{}\n", "{}[0]\n"))
+    config, own = configs.read(str(program), settings)
+    with pytest.raises(UserError, match=r"network small fails .*KeyError: 0 \(mine\.py, line 16"):
+        make_plan(config, own)
+
+
+def test_a_combination_names_the_part_that_fails(settings, tmp_path):
+    own = Extensions(methods={"mine": part(late)})
+    config = base.get_config("combine", "resnet_tiny", extensions=own)
+    for key, value in {**settings, "method.parts": "kd,mine", "train.balance": "none"}.items():
+        configs.override(config, key, value)
+    with pytest.raises(UserError, match=r"method 'mine' fails: KeyError: 'stage9'"):
+        train(config, tmp_path / "run", own)
+
+
+def test_a_network_is_checked_at_the_size_of_the_images(settings):
+    config, own = with_own(settings, "networks", Fixed, **{"data.image_size": "24"})
+    initial_state(make_plan(config, own))
+    config, own = with_own(settings, "networks", lambda: Fixed(16), **{"data.image_size": "24"})
+    with pytest.raises(UserError, match=r"network mine fails .*KeyError: 'images of 24 pixels'"):
+        make_plan(config, own)
+    net = Network(Fixed(), (0.5,) * 3, (0.5,) * 3)
+    assert variable_shapes(net, 24)["params"]["Dense_0"]["kernel"].shape == (24 * 24 * 3, 4)
+    with pytest.raises(UserError, match=r"network Fixed fails on images"):
+        variable_shapes(net, 32)
+
+
+def test_extensions_are_copied_and_pickled():
+    own = Extensions(metrics={"spread": np.ptp})
+    for each in (NOTHING, own):
+        assert copy.deepcopy(each) == each
+        assert pickle.loads(pickle.dumps(each)) == each
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": [1]}, "methods must be a dict of functions by name, .* not a list"),
+        ({"networks": {"mine": 3}}, "networks: 'mine' must be a function, not a int"),
+        ({"networks": {"a.b": Fixed}}, "networks: the name 'a.b' must begin with a letter"),
+        ({"schedules": {"a b": Fixed}}, "schedules: the name 'a b' must begin with a letter"),
+        ({"methods": {3: Fixed}}, "methods: the name 3 must"),
+        ({"metrics": {"auc": np.ptp}}, "metrics: 'auc' is a column of every run's log"),
+        ({"metrics": {"step": np.ptp}}, "metrics: 'step' is a column of every run's log"),
+    ],
+)
+def test_extensions_say_what_they_cannot_be(given, message):
+    with pytest.raises(UserError, match=message):
+        Extensions(**given)
+
+
+def test_no_metric_takes_a_column_of_the_log(teacher):
+    columns = {name for row in rows(teacher) for name in row}
+    own = {name for name in columns if name.isidentifier()}
+    assert own <= METRIC_COLUMNS, own - METRIC_COLUMNS
