@@ -30,14 +30,5 @@ def lazily(
 
 
 def public_names(package: str) -> list[str]:
-    """Returns the public names of a package: what it lists, or what it imports from kdjax' own modules."""
-    module = import_module(package)
-    listed = getattr(module, "__all__", None)
-    return sorted(
-        listed
-        or [
-            name
-            for name, value in vars(module).items()
-            if not name.startswith("_") and getattr(value, "__module__", "").startswith("kdjax.")
-        ]
-    )
+    """Returns the public names of a package: its `__all__`, sorted."""
+    return sorted(import_module(package).__all__)

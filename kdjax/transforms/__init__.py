@@ -11,3 +11,16 @@ from kdjax.transforms.rotation import rotate as rotate
 from kdjax.transforms.rotation import rotated_entries as rotated_entries
 from kdjax.transforms.rotation import rotation_matrix as rotation_matrix
 from kdjax.transforms.rotation import rotation_objective as rotation_objective
+
+__all__ = [
+    "MemoryBank",
+    "adversarial_weight_perturbation",
+    "alignment",
+    "balance",
+    "gradient_cosine",
+    "gradient_target",
+    "rotate",
+    "rotated_entries",
+    "rotation_matrix",
+    "rotation_objective",
+]
