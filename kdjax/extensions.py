@@ -26,7 +26,10 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 METRIC_COLUMNS = frozenset(
-    "step epoch kind loss learning_rate accuracy accuracy_real accuracy_fake auc eer recall_at_1 video_auc".split()
+    (
+        *("step", "epoch", "kind", "loss", "learning_rate", "cross_entropy"),
+        *("accuracy", "accuracy_real", "accuracy_fake", "auc", "eer", "recall_at_1", "video_auc"),
+    )
 )
 """Columns of a run's log, whose names no metric of the user's own may have."""
 
@@ -58,6 +61,7 @@ class Extensions:
       datasets: `(OPTION=DEFAULT) -> kdjax.data_pipeline.Dataset`; `data.path=own:NAME`.
       program: the program that names them, as it was called on the command line; empty: none does.
       source: its file.
+      joined: those of several programs that were put together; empty: they are one's.
     """
 
     methods: Factories = field(default_factory=_none)
@@ -69,6 +73,7 @@ class Extensions:
     datasets: Factories = field(default_factory=_none)
     program: str = ""
     source: str = ""
+    joined: tuple["Extensions", ...] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises UserError for anything but functions by names that a configuration can call them by."""
@@ -90,7 +95,14 @@ class Extensions:
                     raise UserError(f"two {kind} are called {name!r}; rename one")
             found[kind] = {**own, **more}
         of = other if not other.is_empty() else self
-        return Extensions(**found, program=of.program, source=of.source)
+        both = Extensions(**found, program=of.program, source=of.source)
+        more = [each for each in other.apart() if each not in self.apart()]
+        object.__setattr__(both, "joined", (*self.apart(), *more))
+        return both
+
+    def apart(self) -> tuple["Extensions", ...]:
+        """Returns those of each program on its own, in the order in which they were put together."""
+        return self.joined or (() if self.is_empty() else (self,))
 
     def method_options(self) -> dict[str, dict[str, Any]]:
         """Returns the options of each method, and its `shares`, at their defaults."""
@@ -146,7 +158,9 @@ def _check_kind(kind: str, own: Any) -> None:
             )
 
 
-KINDS = tuple(each.name for each in fields(Extensions) if each.name not in ("program", "source"))
+KINDS = tuple(
+    each.name for each in fields(Extensions) if each.name not in ("program", "source", "joined")
+)
 """Kinds of the user's own, as `Extensions` and, in capitals, a program name them."""
 
 NOTHING = Extensions()

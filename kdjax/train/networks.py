@@ -85,7 +85,10 @@ def network(
             facts["num_classes"] = CLASSES
             made = own_network(name, factory, facts, options or {}, extensions)
             if image_size:
-                check_own(name, made, image_size, extensions)
+                # the axis is there under several devices alone
+                one = {**facts, "axis_name": None}
+                alone = own_network(name, factory, one, options or {}, extensions)
+                check_own(name, alone, image_size, extensions)
             return made
         module = models.create(name, layout=student.layout, **facts)
     except (ValueError, TypeError) as error:
@@ -125,7 +128,7 @@ def own_network(
 def check_own(
     name: str, network: Network, image_size: int, extensions: Extensions = NOTHING
 ) -> None:
-    """Raises UserError when a network of the user's own is none (`models.contract.check`), or fails when it is called."""
+    """Raises UserError when a network of the user's own is none (`models.contract.check`), or fails when called."""
     try:
         check(network.module, image_size=image_size, num_classes=CLASSES, name=name)
     except ValueError as error:

@@ -15,6 +15,7 @@ from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.cli import main
 from kdjax.configs import base
+from kdjax.data_pipeline.own import Sources
 from kdjax.extensions import METRIC_COLUMNS, NOTHING, Extensions
 from kdjax.methods import Network
 from kdjax.methods.base import teach
@@ -431,7 +432,7 @@ def test_the_line_of_the_program_is_named(settings, tmp_path):
         train(config, tmp_path / "run", own)
     program.write_text((PROGRAMS / "small.py").read_text().replace("{}\n", "{}[0]\n"))
     config, own = configs.read(str(program), settings)
-    with pytest.raises(UserError, match=r"network small fails .*KeyError: 0 \(mine\.py, line 16"):
+    with pytest.raises(UserError, match=r"network small fails .*KeyError: 0 \(mine\.py, line 17"):
         make_plan(config, own)
 
 
@@ -454,6 +455,43 @@ def test_a_network_is_checked_at_the_size_of_the_images(settings):
     assert variable_shapes(net, 24)["params"]["Dense_0"]["kernel"].shape == (24 * 24 * 3, 4)
     with pytest.raises(UserError, match=r"network Fixed fails on images"):
         variable_shapes(net, 32)
+
+
+class Normed(nn.Module):
+    """A network whose statistics are averaged over the devices."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(x)
+        pooled = x.mean(axis=(1, 2))
+        maps = {f"stage{stage}": x for stage in range(1, 5)}
+        return Outputs(nn.Dense(2, name="classifier")(pooled), {**maps, "pooled": pooled})
+
+
+def test_a_network_of_several_devices_is_checked_as_of_one(settings):
+    def normed(*, axis_name):
+        return Normed(axis_name)
+
+    config, own = with_own(settings, "networks", normed, **{"train.devices": "2"})
+    assert make_plan(config, own).student.module.axis_name is not None
+
+
+def test_data_that_fail_when_they_are_counted_are_named(settings):
+    class Broken(Sources):
+        def labels(self, split):
+            raise KeyError("identity")
+
+    image, label = np.zeros((16, 32, 32, 3), np.uint8), np.arange(16) % 2
+    rows = {"image": image, "label": label}
+
+    def broken():
+        return Broken(train=rows, validation=rows, test=rows, name="mine", quality="raw")
+
+    config, own = with_own(settings, "datasets", broken)
+    with pytest.raises(UserError, match=r"data set 'mine' fails: KeyError: 'identity'"):
+        make_plan(config, own)
 
 
 def test_extensions_are_copied_and_pickled():
