@@ -14,11 +14,15 @@ from kdjax.checks import UserError
 _LOADED: dict[str, tuple[Path, bytes]] = {}
 """Place and content of each program, by the name it is imported under: child processes import it by that name too."""
 
+_ASIDE: dict[Path, tuple[bytes, ModuleType]] = {}
+"""Content and module of each program whose name is another module's or no module's, by place: nothing imports these."""
+
 
 def load_program(name: str, function: str = "") -> ModuleType:
     """Imports `FILE.py` or `package.module`, and checks that it defines `function`, if one is named.
 
-    As for `python FILE.py`, what lies beside the file can be imported; for a module, what lies in the current folder.
+    As for `python FILE.py`, what lies beside the file can be imported, and after all else what lies in the current
+    folder; for a module, that comes first.
 
     Raises:
       UserError: when there is no such program, it fails, or defines no such function.
@@ -38,22 +42,59 @@ def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"no file {path}; give a Python file")
     place, name, content = path.resolve(), path.stem, path.read_bytes()
-    known = sys.modules.get(name)
-    if name in _LOADED and known is not None:
+    known = _known(path, place, name, content)
+    if known is not None:
+        return known
+    # one that is called as another module, loaded or not yet, stays out of its way, and so does its folder
+    taken = name.isidentifier() and _is_taken(name, place)
+    _put_last(str(place.parent)) if taken else _put_first(str(place.parent))
+    _put_last(os.getcwd())
+    registers = name.isidentifier() and not taken
+    module = _run(path, place, name, registers=registers)
+    if registers:
+        _LOADED[name] = (place, content)
+    else:
+        _ASIDE[place] = (content, module)
+    return module
+
+
+def _known(path: Path, place: Path, name: str, content: bytes) -> ModuleType | None:
+    """Returns a program that has run already, on its own or as what another imports; None when it is new or edited."""
+    module = sys.modules.get(name)
+    if name in _LOADED and module is not None:
         first, before = _LOADED[name]
-        if (first, before) == (place, content):
-            return known
         if first != place:
             raise UserError(f"two programs are called {path.name}: {first} and {path}; rename one")
-        # edited since
-        known = None
+        return module if before == content else None
+    if module is not None and _place_of(module) == place:
+        _LOADED[name] = (place, content)
+        return module
+    before, module = _ASIDE.get(place, (b"", None))
+    return module if before == content else None
+
+
+def _place_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file else None
+
+
+def _is_taken(name: str, place: Path) -> bool:
+    """Returns whether a name is that of another module, one in the current folder apart."""
+    if name in sys.modules:
+        return _place_of(sys.modules[name]) != place
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        return False
+    file = Path(found.origin).resolve()
+    beside = file.parent.parent if found.submodule_search_locations else file.parent
+    return file != place and beside != Path.cwd().resolve()
+
+
+def _run(path: Path, place: Path, name: str, *, registers: bool) -> ModuleType:
     found = importlib.util.spec_from_file_location(name, place)
     if found is None or found.loader is None:
         raise UserError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(found)
-    _put_first(str(place.parent))
-    # one that is called as a module that is loaded already stays out of its way
-    registers = known is None and name.isidentifier()
     if registers:
         sys.modules[name] = module
     try:
@@ -62,8 +103,6 @@ def _file(path: Path) -> ModuleType:
         if registers:
             del sys.modules[name]
         raise UserError(f"{path} fails when it is imported: {_first_line(error)}") from error
-    if registers:
-        _LOADED[name] = (place, content)
     return module
 
 
@@ -73,12 +112,22 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(
-                f"no module {name} is installed or lies in this folder; give one, or a Python file"
-            ) from error
+            raise UserError(_missing(name)) from error
         raise UserError(f"{name} fails when it is imported: {_first_line(error)}") from error
     except (Exception, SystemExit) as error:
         raise UserError(f"{name} fails when it is imported: {_first_line(error)}") from error
+
+
+def _missing(name: str) -> str:
+    """Returns the line on a module that cannot be found, or is hidden by an installed package of the same name."""
+    top, file = name.partition(".")[0], Path(*name.split(".")).with_suffix(".py")
+    elsewhere = [*getattr(sys.modules.get(top), "__path__", ())][:1]
+    if file.is_file() and elsewhere and Path(elsewhere[0]).resolve() != Path(top).resolve():
+        return (
+            f"no module {name}: {top} was found in {elsewhere[0]}, not in this folder; "
+            f"give {file}, or add {top}/__init__.py"
+        )
+    return f"no module {name} is installed or lies in this folder; give one, or a Python file"
 
 
 def call(module: ModuleType, name: str, function: str, argument: str) -> Any:
@@ -106,8 +155,14 @@ def call(module: ModuleType, name: str, function: str, argument: str) -> Any:
 
 
 def _put_first(folder: str) -> None:
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+
+
+def _put_last(folder: str) -> None:
     if folder not in sys.path:
-        sys.path.insert(0, folder)
+        sys.path.append(folder)
 
 
 def _first_line(error: BaseException) -> str:

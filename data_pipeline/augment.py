@@ -24,15 +24,15 @@ def to_float(images: Array) -> Array:
 
 
 def check_images(images: np.ndarray, what: str = "images") -> np.ndarray:
-    """Returns images `[B, H, W, 3]` as given, if their dtype and range tell what they are: uint8, or float in [0, 1].
+    """Returns images `[N, S, S, 3]` as given, if their dtype and range tell what they are: uint8, or float in [0, 1].
 
     Raises:
       TypeError: for another dtype.
       ValueError: for another shape, or floating point numbers outside [0, 1].
     """
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"{what} must be [B, H, W, 3]; they are {list(images.shape)}")
+    if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"{what} must be square, [N, S, S, 3]; they are {list(images.shape)}")
     if np.issubdtype(images.dtype, np.floating):
         low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 1.0)
         if not (low >= 0 and high <= 1):
@@ -51,11 +51,22 @@ def center_crop(images: Array, size: int) -> Array:
     """Returns the central `[B, size, size, 3]` of square images.
 
     Raises:
-      ValueError: when the images are smaller than the crop.
+      ValueError: when the images are not square, or smaller than the crop.
     """
-    check_crop(images.shape[1], size)
-    start = (images.shape[1] - size) // 2
+    side = _side(images)
+    if size > side:
+        raise ValueError(
+            f"the images are {side} px, smaller than the {size} px that are cut out of them; give larger ones"
+        )
+    start = (side - size) // 2
     return images[:, start : start + size, start : start + size]
+
+
+def _side(images: Array) -> int:
+    """Returns the side of square images; ValueError for others."""
+    if images.shape[1] != images.shape[2]:
+        raise ValueError(f"images must be square, [N, S, S, 3]; they are {list(images.shape)}")
+    return images.shape[1]
 
 
 def check_crop(stored: int, size: int) -> None:
@@ -108,7 +119,7 @@ def make_augment(
     def augment(
         key: Array, images: Images, index: Array, epoch: Array, step: Array | int = 0
     ) -> Images:
-        stored = next(iter(images.values())).shape[1]
+        stored = _side(next(iter(images.values())))
         check_crop(stored, size)
         mirrored, places = draw(key, epoch, index, stored - size)
         prepared = images if random_crop else {q: center_crop(x, size) for q, x in images.items()}

@@ -22,7 +22,7 @@ class RunFolder:
       timings: the same of times, which no two runs share.
       finished: what training found, there when it came to its end.
       program: which program of the user's added what, JSON.
-      program_text: a copy of it to read.
+      program_text: a copy of it to read; `program_copy` are those of others.
       checkpoints: state and data position, for going on.
       best: the best weights.
       tensorboard: events.
@@ -77,9 +77,13 @@ class RunFolder:
         found = read_json(self.program, WHAT) if self.program.exists() else {}
         return found if isinstance(found, dict) else {}
 
+    def program_copy(self, number: int) -> Path:
+        """Returns where a copy of the user's first, second, ... program lies."""
+        return self.program_text if number == 1 else self.path / f"program-{number}.txt"
+
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """Yields the logged lines; one that is damaged is left out."""
-        return read_json_lines(self.metrics)
+        """Yields the logged lines: numbers by name and a `kind`; one that is damaged is left out."""
+        return (line for line in read_json_lines(self.metrics) if _is_logged(line))
 
     def read_timings(self) -> Iterator[dict[str, Any]]:
         """Yields the logged times."""
@@ -103,3 +107,16 @@ class RunFolder:
         begun = {self.lock, self.inputs}
         if any(path not in begun for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and not a run; give --workdir a new folder")
+
+
+def _is_logged(line: Mapping[str, Any]) -> bool:
+    """Returns whether everything in a line but its kind is a number, or null in place of one."""
+    values = [value for name, value in line.items() if name != "kind"]
+    return isinstance(line.get("kind"), str) and all(map(_is_number, values))
+
+
+def _is_number(value: Any) -> bool:
+    if value is None or isinstance(value, float):
+        return True
+    # Python's integers have no end, those of a log fit into a float
+    return isinstance(value, int) and abs(value) < 1 << 1000

@@ -1,6 +1,7 @@
 """What a run remembers of the user's program that it was made by: where it was, its hash, a copy to read."""
 
 import hashlib
+import shlex
 import traceback
 from pathlib import Path
 from typing import Any
@@ -15,32 +16,80 @@ from kdjax.folder import RunFolder
 
 
 def remember(run: Path, extensions: Extensions) -> str:
-    """Notes the user's own in a run's folder; returns a line when the program has changed since the run was begun.
+    """Notes the user's own in a run's folder; returns a line when a program has changed since the run was begun.
+
+    What was noted first stays. A program that has changed when the run goes on is added at `later`, with a copy; one
+    that is as it was, or is given to a finished run, is not noted again.
 
     Args:
       run: folder of the run.
       extensions: the user's own.
     """
-    if extensions.is_empty():
+    files = RunFolder(run)
+    before = _records(files.read_program())
+    latest = {Path(record["program"]).name: record["sha256"] for record in before}
+    found = [(_record(each), _text(each)) for each in extensions.apart()]
+    changed = [each for each in found if each[0]["sha256"] not in latest.values()]
+    if before and not changed:
         return ""
-    file = Path(extensions.source)
-    text = file.read_text("utf-8", "replace") if extensions.source and file.is_file() else ""
-    digest = hashlib.sha256(text.encode()).hexdigest() if text else ""
-    facts: dict[str, Any] = {
-        "program": extensions.program,
-        "sha256": digest,
+    if not files.is_finished:
+        _note(files, changed if before else found)
+    if not before:
+        return ""
+    names = " and ".join(record["program"] or "what Python handed in" for record, _ in changed)
+    return f"{names} {'has' if len(changed) == 1 else 'have'} changed since {run} was begun"
+
+
+def _note(files: RunFolder, found: list[tuple[dict[str, Any], str]]) -> None:
+    """Adds records of programs, with copies of their texts, to those that are there."""
+    facts = files.read_program()
+    count = len(_records(facts))
+    for number, (record, text) in enumerate(found, count + 1):
+        if text:
+            copy = files.program_copy(number)
+            write_text(copy, text)
+            record["copy"] = copy.name
+    records = [record for record, _ in found]
+    if count:
+        facts["later"] = [*facts.get("later", ()), *records]
+    elif records:
+        facts = {**records[0], **({"beside": records[1:]} if records[1:] else {})}
+    if records:
+        write_json(files.program, facts)
+
+
+def _record(extensions: Extensions) -> dict[str, Any]:
+    """Returns what is noted of one program: what it is called from any folder, its hash, what it adds."""
+    text = _text(extensions)
+    is_file = extensions.program.endswith(".py") and bool(extensions.source)
+    return {
+        "program": extensions.source if is_file else extensions.program,
+        "sha256": hashlib.sha256(text.encode()).hexdigest() if text else "",
         "own": {
             kind: sorted(getattr(extensions, kind)) for kind in KINDS if getattr(extensions, kind)
         },
     }
-    files, line = RunFolder(run), ""
-    before = files.read_program()
-    if before and before.get("sha256") != digest:
-        line = f"{extensions.program or 'the program'} has changed since {run} was begun"
-    write_json(files.program, facts)
-    if text:
-        write_text(files.program_text, text)
-    return line
+
+
+def _text(extensions: Extensions) -> str:
+    file = Path(extensions.source)
+    return file.read_text("utf-8", "replace") if extensions.source and file.is_file() else ""
+
+
+def _records(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the records of all programs of a run, the latest last; what is damaged is left out."""
+    found = [facts]
+    for key in ("beside", "later"):
+        more = facts.get(key)
+        found += more if isinstance(more, list) else []
+    return [
+        record
+        for record in found
+        if isinstance(record, dict)
+        and isinstance(record.get("program"), str)
+        and isinstance(record.get("sha256"), str)
+        and isinstance(record.get("own"), dict)
+    ]
 
 
 def check_known_network(run: Path, config: ConfigDict, extensions: Extensions) -> None:
@@ -49,15 +98,19 @@ def check_known_network(run: Path, config: ConfigDict, extensions: Extensions) -
     facts = RunFolder(run).read_program()
     if name in models.names() or name in extensions.networks or not facts:
         return
-    program = facts.get("program") or "PROGRAM.py"
+    records = _records(facts)[::-1]
+    having = [record for record in records if name in (record["own"].get("networks") or ())]
+    program = next((record["program"] for record in having or records), "")
+    of = f"of the program {program}" if program else "that Python handed in"
     raise UserError(
-        f"{run} has a network of its own, {name!r}, of the program {program}; give it again: "
-        f"--program={program}"
+        f"{run} has a network of its own, {name!r}, {of}; give it again: "
+        f"--program={shlex.quote(program) if program else 'FILE.py'}, or Run(folder, extensions) in Python"
     )
 
 
 def place_of(error: BaseException, extensions: Extensions) -> str:
     """Returns the line of the user's program that an error came from, as ` (mine.py, line 3)`; empty: it did not."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if extensions.source and frame.filename == extensions.source]
+    sources = {each.source for each in extensions.apart()} - {""}
+    own = [frame for frame in frames if frame.filename in sources]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

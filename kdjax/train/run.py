@@ -42,7 +42,8 @@ class Run:
         Raises:
           UserError: when it is no run.
         """
-        self.files = RunFolder(folder)
+        # the same folder wherever the process goes
+        self.files = RunFolder(Path(folder).absolute())
         self.extensions = extensions
         if not self.files.is_run:
             raise UserError(
@@ -116,7 +117,8 @@ class Run:
         """Returns what the network makes of images: its features by name, `logits`, and `score`: that it is fake.
 
         Args:
-          images: uint8 or float in [0, 1], `[N, H, W, 3]`, at least as large as the crop, whose centre is taken.
+          images: uint8 or float in [0, 1], `[N, S, S, 3]`, at least as large as the crop, whose centre
+            is taken.
           step: whose weights; None: the best.
           batch_size: images at a time; 0: the run's own, `evaluation.batch_size`.
 

@@ -152,6 +152,55 @@ def test_a_module_of_the_current_folder_is_a_program(tmp_path, monkeypatch):
         configs.load("own_package.other")
 
 
+def test_a_program_imports_what_lies_in_the_current_folder_after_its_own_and_all_else(
+    tmp_path, monkeypatch, program
+):
+    name = program("""
+        import json
+        from shared_of_project import NETWORK
+        from beside_and_here import HERE
+        def get_config(): return add.get_config(NETWORK)
+    """)
+    here = tmp_path / "project"
+    here.mkdir()
+    (here / "shared_of_project.py").write_text("NETWORK = 'resnet_tiny'\n")
+    (here / "json.py").write_text("raise ValueError\n")
+    (here / "beside_and_here.py").write_text("HERE = 'current'\n")
+    (tmp_path / "beside_and_here.py").write_text("HERE = 'beside'\n")
+    monkeypatch.chdir(here)
+    assert configs.load(name).student.network == "resnet_tiny"
+    assert sys.path.index(str(tmp_path)) < sys.path.index(str(here)) == len(sys.path) - 1
+    assert sys.modules.pop("beside_and_here").HERE == "beside"
+    del sys.modules["shared_of_project"]
+
+
+def test_a_package_that_an_installed_one_hides_is_said(tmp_path, monkeypatch):
+    installed, project = tmp_path / "installed" / "hidden_of_project", tmp_path / "project"
+    for folder in (installed, project / "hidden_of_project"):
+        folder.mkdir(parents=True)
+    (installed / "__init__.py").write_text("")
+    (project / "hidden_of_project" / "exp.py").write_text("def get_config(): return 3\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed.parent)])
+    monkeypatch.chdir(project)
+    with pytest.raises(UserError) as caught:
+        configs.load("hidden_of_project.exp")
+    assert str(caught.value) == (
+        f"no module hidden_of_project.exp: hidden_of_project was found in {installed}, not in this folder; "
+        "give hidden_of_project/exp.py, or add hidden_of_project/__init__.py"
+    )
+    del sys.modules["hidden_of_project"]
+
+
+def test_a_program_that_another_imports_is_run_once(program):
+    text = "NETWORKS = {'small': lambda channels=8: None}\n"
+    sibling = program(text, "sibling_net.py")
+    first = program("from sibling_net import NETWORKS", "sibling_data.py")
+    both = configs.program(first).join(configs.program(sibling))
+    assert list(both.networks) == ["small"]
+    program("NETWORKS = {'other': lambda: None}", "sibling_net.py")
+    assert list(configs.program(sibling).networks) == ["other"]
+
+
 def test_two_programs_of_one_name_are_told(program):
     first, second = (program("def get_config(): return 3", f"{at}/same.py") for at in "ab")
     with pytest.raises(UserError, match="must return a ConfigDict"):
@@ -172,6 +221,22 @@ def test_a_program_may_be_called_as_a_module_that_is_there(program):
     import json
 
     assert json.loads("3") == 3
+
+
+@pytest.mark.parametrize("called", ["to_be_imported.py", "json.py", "my-own.py"])
+def test_a_program_is_run_once_and_leaves_a_modules_name_alone(
+    tmp_path, monkeypatch, program, called
+):
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    (installed / "to_be_imported.py").write_text("WHOSE = 'installed'\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed)])
+    name = program("NETWORKS = {'small': lambda: None}", called)
+    assert configs.program(name).join(configs.program(name)).networks.keys() == {"small"}
+    import to_be_imported
+
+    assert to_be_imported.WHOSE == "installed"
+    del sys.modules["to_be_imported"]
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,30 @@ def test_images_are_told_by_their_dtype(dtype):
         (np.full((1, 2, 2, 3), -0.5), r"these lie in \[-0\.5, -0\.5\]"),
         (np.full((1, 2, 2, 3), np.nan), r"these lie in \[nan, nan\]"),
         (np.full((1, 2, 2, 3), 1), "must be uint8 or floating point numbers"),
-        (np.full((2, 2, 3), 0.5), r"must be \[B, H, W, 3\]; they are \[2, 2, 3\]"),
-        (np.full((1, 3, 2, 2), 0.5), r"must be \[B, H, W, 3\]"),
+        (np.full((2, 2, 3), 0.5), r"must be square, \[N, S, S, 3\]; they are \[2, 2, 3\]"),
+        (np.full((1, 3, 2, 2), 0.5), r"must be square, \[N, S, S, 3\]"),
+        (np.full((1, 3, 2, 3), 0.5), r"must be square, .* they are \[1, 3, 2, 3\]"),
     ],
 )
 def test_images_that_are_neither_are_refused(images, message):
     with pytest.raises((TypeError, ValueError), match=message):
         augment.check_images(images)
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 10, 3), (1, 10, 12, 3)])
+def test_images_that_are_not_square_are_not_cropped(shape):
+    oblong = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match="must be square"):
+        augment.center_crop(oblong, 8)
+    draw = augment.make_augment(8, flip=True, random_crop=True)
+    with pytest.raises(ValueError, match="must be square"):
+        draw(KEY, {"raw": oblong}, jnp.arange(1), 0)
+
+
+def test_images_smaller_than_the_crop_are_refused_without_a_data_set():
+    with pytest.raises(ValueError, match="the images are 12 px, smaller than the 16 px") as caught:
+        augment.center_crop(images()["raw"], 16)
+    assert "prepare" not in str(caught.value)
 
 
 def test_integers_that_are_no_bytes_are_refused_in_a_compiled_function():

@@ -1,5 +1,7 @@
 """A run as an object: what it was, what it logged, its network at work."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -57,6 +59,34 @@ def test_metrics_are_columns(run):
     assert {values.shape for values in found["train"].values()} == {(6,)}
 
 
+def test_damaged_lines_are_left_out(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    lines = [
+        '{"kind": "train", "step": 1, "loss": 0.5}',
+        '{"kind": "train", "step": "x"}',
+        '{"kind": "train", "step": [2]}',
+        '{"kind": "train", "step": 1%s}' % ("0" * 400),
+        '{"kind": null, "step": 2}',
+        '{"kind": "train", "step": 3, "loss": null}',
+        '{"kind": "tra',
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    found = kdjax.Run(tmp_path).metrics
+    assert set(found) == {"train"}
+    np.testing.assert_array_equal(found["train"]["step"], [1, 3])
+    np.testing.assert_array_equal(found["train"]["loss"], [0.5, np.nan])
+
+
+def test_a_relative_folder_stays_the_same_wherever_one_goes(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "config.json").write_text(json.dumps(configs.to_json(configs.load("kd"))))
+    monkeypatch.chdir(tmp_path)
+    run = kdjax.Run("runs")
+    monkeypatch.chdir("/")
+    assert run.config.method.name == "kd"
+    assert run.folder == tmp_path / "runs"
+
+
 def test_scores_are_the_evaluations(run, images):
     evaluation = run.evaluate()
     scores = run.predict(images)
@@ -86,7 +116,8 @@ def test_weights_of_the_best_and_the_latest_step(run):
     ("images", "message"),
     [
         (np.full((1, 32, 32, 3), 128.0), "must lie in"),
-        (np.zeros((1, 16, 16, 3), np.uint8), "data.image_size=32 is larger than the 16 px"),
+        (np.zeros((1, 16, 16, 3), np.uint8), "the images are 16 px, smaller than the 32 px"),
+        (np.zeros((1, 48, 64, 3), np.uint8), r"must be square, \[N, S, S, 3\]; they are \[1, 48"),
         (np.zeros((0, 32, 32, 3), np.uint8), "images holds no image"),
     ],
 )
