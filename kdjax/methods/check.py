@@ -1,21 +1,17 @@
 """What every method must do, whatever it computes: a check of one's own, on tiny networks and a drawn batch."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax import models
-from kdjax.methods.base import Inputs, Method, Network
+from kdjax.methods.bench import AXIS, QUALITIES, SIZE, Bench, jit, network_of
 from kdjax.types import Array, Batch, PyTree
 
-AXIS = "devices"
-SIZE = 32
 BATCH = 8
-QUALITIES = ("raw", "c23", "c40")
 
 
 def check(
@@ -27,20 +23,23 @@ def check(
     network: str | Callable[..., Any] = "resnet_tiny",
     teacher_network: str | Callable[..., Any] = "resnet_tiny",
     moves_weights: bool = False,
+    own_statistics: bool = False,
     several_devices: bool = True,
     tolerance: float = 1e-3,
     **options: Any,
-) -> None:
-    """Checks a method of one's own, as the shipped ones are checked.
+) -> tuple[str, ...]:
+    """Checks a method of one's own, as the shipped ones are checked; on stderr it says what it is at.
 
     - it builds, and its terms have the announced names and sum to the loss;
     - gradients have the parameters' structure, are finite, and none is all zero;
     - compiled it does what it does uncompiled;
-    - examples whose `mask` is 0 do not count;
+    - examples whose `mask` is 0 do not count, whatever the student, the teachers and the labels say of them;
     - no gradient reaches the teachers;
     - its own state keeps structure, shapes and dtypes;
     - on two devices, where there are two, it does what it does on one;
     - in bfloat16 gradients are finite.
+
+    A CPU is two devices with `XLA_FLAGS=--xla_force_host_platform_device_count=2` in the environment before JAX starts.
 
     Args:
       factory: as in `Extensions.methods`; or a shipped method's name.
@@ -50,9 +49,14 @@ def check(
       network: the student's, a small one; or a function of `dtype` and `axis_name` that makes one.
       teacher_network: the teachers'.
       moves_weights: whether it takes its gradient at other weights than the student's, where its loss is another.
+      own_statistics: whether it has batch statistics of its own, as TOKD's projectors: they see every row, so at
+        masked places labels alone are changed.
       several_devices: whether one and two devices are compared.
       tolerance: of comparisons, relative to each array's norm.
       **options: of the method, where not at their defaults.
+
+    Returns:
+      What was checked; with `two devices` as the last where they were compared.
 
     Raises:
       ValueError: naming what does not hold.
@@ -63,9 +67,9 @@ def check(
     name = factory if isinstance(factory, str) else "checked"
     factories = {} if isinstance(factory, str) else {name: factory}
 
-    def build(dtype: Any = jnp.float32, axis_name: str | None = None) -> "_Bench":
-        own = _network(network, dtype, axis_name)
-        others = tuple(_network(teacher_network, dtype, None) for _ in range(teachers))
+    def build(dtype: Any = jnp.float32, axis_name: str | None = None) -> Bench:
+        own = network_of(network, dtype, axis_name)
+        others = tuple(network_of(teacher_network, dtype, None) for _ in range(teachers))
         method = create(
             name,
             own,
@@ -76,81 +80,47 @@ def check(
             own=factories,
             **options,
         )
-        return _Bench(method, own, others, axis_name)
+        return Bench(method, own, others, axis_name)
 
+    at = _Progress()
+    at("gradients")
     bench = build()
     batch = _batch()
-    grads, aux, metrics = jax.jit(bench.grads)(bench.params, bench.teachers, batch)
+    compiled = jit(bench.grads)
+    grads, aux, metrics = compiled(bench.params, bench.teachers, batch, np.ones(BATCH, np.float32))
     _check_gradients(bench, grads)
+    at("terms")
     _check_terms(bench, batch, {} if moves_weights else metrics)
+    at("state")
     _same("its own state", jax.tree.map(_form, bench.aux), jax.tree.map(_form, aux))
+    at("uncompiled")
     with jax.disable_jit():
         plain, _, _ = bench.grads(bench.params, bench.teachers, batch)
     _close("the gradients uncompiled are not those compiled", grads, plain, tolerance)
-    _check_mask(bench, batch, tolerance)
-    _check_teachers(bench, batch)
-    half, _, _ = jax.jit(build(jnp.bfloat16).grads)(bench.params, bench.teachers, batch)
+    at("mask")
+    _check_mask(bench, compiled, batch, tolerance, outputs=not own_statistics)
+    if bench.teachers:
+        at("teachers")
+        _check_teachers(bench, batch)
+    at("bfloat16")
+    half, _, _ = jit(build(jnp.bfloat16).grads)(bench.params, bench.teachers, batch)
     _require(_finite(half), "in bfloat16 a gradient is not finite")
     if several_devices and jax.local_device_count() > 1:
+        at("two devices")
         spread = build(axis_name=AXIS).over_devices(bench, batch)
         _close("the gradients on two devices are not those on one", grads, spread, tolerance)
+    return tuple(at.names)
 
 
-def _network(network: str | Callable[..., Any], dtype: Any, axis_name: str | None) -> Network:
-    make = partial(models.create, network) if isinstance(network, str) else network
-    return Network(make(dtype=dtype, axis_name=axis_name), (0.5,) * 3, (0.25,) * 3)
+class _Progress:
+    """Says on stderr what is being checked, and remembers it."""
 
+    def __init__(self) -> None:
+        self.names: list[str] = []
 
-class _Bench:
-    """A method with everything that its functions take."""
-
-    def __init__(
-        self, method: Method, student: Network, teachers: tuple[Network, ...], axis: str | None
-    ) -> None:
-        self.method, self.axis = method, axis
-        images = jnp.zeros((2, SIZE, SIZE, 3))
-        example = {
-            "image": dict.fromkeys(QUALITIES, images),
-            "label": jnp.array([0, 1]),
-            "mask": jnp.ones(2),
-        }
-        seeds = jax.random.split(jax.random.key(0), 2 + len(teachers))
-        # statistics are averaged over devices where there are some: shapes and values are those of one
-        module = student.module.clone(axis_name=None)
-        variables = jax.jit(lambda key: module.init(key, images, train=False))(seeds[0])
-        heads, self.aux = jax.jit(method.init)(seeds[1], example)
-        self.params = {"student": variables["params"], **heads}
-        self.batch_stats = variables.get("batch_stats", {})
-        self.teachers = tuple(
-            jax.jit(lambda key, teacher=teacher: teacher.module.init(key, images, train=False))(key)
-            for teacher, key in zip(teachers, seeds[2:], strict=True)
-        )
-
-    def inputs(self, teachers: PyTree, batch: Batch) -> Inputs:
-        hyper = {name: jnp.asarray(value, jnp.float32) for name, value in self.method.hyper.items()}
-        hyper |= {"backbone_trains": jnp.ones(()), "step": jnp.zeros((), jnp.int32)}
-        targets = self.method.targets(teachers, batch)
-        return Inputs(
-            self.batch_stats, self.aux, targets, batch, hyper, jax.random.key(1), self.axis
-        )
-
-    def grads(
-        self, params: PyTree, teachers: PyTree, batch: Batch
-    ) -> tuple[PyTree, PyTree, dict[str, Array]]:
-        found, _, aux, metrics = self.method.grads(params, *self.inputs(teachers, batch))
-        return found, aux, metrics
-
-    def over_devices(self, one: "_Bench", batch: Batch) -> PyTree:
-        """Returns the gradients of the batch in two halves, each on a device of its own."""
-
-        def half(params: PyTree, teachers: PyTree, part: Batch) -> PyTree:
-            return jax.lax.pmean(self.grads(params, teachers, part)[0], AXIS)
-
-        parts = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), batch)
-        copies = jax.tree.map(lambda x: jnp.stack([x, x]), (one.params, one.teachers))
-        devices = jax.local_devices()[:2]
-        found = jax.pmap(half, axis_name=AXIS, devices=devices)(*copies, parts)
-        return jax.tree.map(lambda x: x[0], found)
+    def __call__(self, name: str) -> None:
+        self.names.append(name)
+        print(f"check: {name} ...", file=sys.stderr, flush=True)
 
 
 def _batch() -> Batch:
@@ -169,7 +139,7 @@ def _batch() -> Batch:
     }
 
 
-def _check_gradients(bench: _Bench, grads: PyTree) -> None:
+def _check_gradients(bench: Bench, grads: PyTree) -> None:
     _same("its gradients", jax.tree.map(_form, bench.params), jax.tree.map(_form, grads))
     _require(_finite(grads), "a gradient is not finite")
     empty = [
@@ -180,9 +150,9 @@ def _check_gradients(bench: _Bench, grads: PyTree) -> None:
     _require(not empty, f"the gradient of {', '.join(empty[:3])} is zero everywhere")
 
 
-def _check_terms(bench: _Bench, batch: Batch, metrics: Mapping[str, Array]) -> None:
+def _check_terms(bench: Bench, batch: Batch, metrics: Mapping[str, Array]) -> None:
     inputs = bench.inputs(bench.teachers, batch)
-    terms, _ = jax.jit(bench.method.terms)(bench.params, inputs._replace(axis_name=None))
+    terms, _ = jit(bench.method.terms)(bench.params, inputs._replace(axis_name=None))
     names = bench.method.term_names
     _require(
         set(terms) == set(names),
@@ -198,33 +168,37 @@ def _check_terms(bench: _Bench, batch: Batch, metrics: Mapping[str, Array]) -> N
         _require(np.ndim(value) == 0, f"its metric {name} is no scalar, but {_form(value)}")
 
 
-def _check_mask(bench: _Bench, batch: Batch, tolerance: float) -> None:
-    """Compares two batches that differ in what stands at masked places alone.
+def _check_mask(
+    bench: Bench, compiled: Callable[..., Any], batch: Batch, tolerance: float, *, outputs: bool
+) -> None:
+    """Compares two batches that differ at masked places alone: in labels, and where `outputs` in what networks say.
 
-    Batch statistics see every row: images stay, what the losses read of them changes.
+    The student's batch statistics see every row: images stay, what the losses read of them changes.
     """
-    mask = batch["mask"].copy()
+    mask, scale = batch["mask"].copy(), np.ones(BATCH, np.float32)
     mask[-2:] = 0
     first = {**batch, "mask": mask}
     second = {**first, "label": batch["label"].copy()}
     second["label"][-2:] = 1 - second["label"][-2:]
+    other = np.where(mask > 0, scale, 2 * scale) if outputs else scale
     found = [
-        jax.jit(bench.grads)(bench.params, bench.teachers, each)[0] for each in (first, second)
+        compiled(bench.params, bench.teachers, each, rows)[0]
+        for each, rows in ((first, scale), (second, other))
     ]
-    _close("an example whose mask is 0 counts", found[0], found[1], tolerance)
+    hint = " (in batch statistics of its own it may: own_statistics=True)" if outputs else ""
+    _close(f"an example whose mask is 0 counts{hint}", found[0], found[1], tolerance)
 
 
-def _check_teachers(bench: _Bench, batch: Batch) -> None:
+def _check_teachers(bench: Bench, batch: Batch) -> None:
     def total(teachers: PyTree) -> Array:
         terms, _ = bench.method.terms(bench.params, bench.inputs(teachers, batch))
         return sum(terms.values(), start=jnp.zeros(()))
 
-    if bench.teachers:
-        found = jax.jit(jax.grad(total))(bench.teachers)
-        _require(
-            not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(found)),
-            "a gradient reaches the teachers: targets() must stop it",
-        )
+    found = jit(jax.grad(total))(bench.teachers)
+    _require(
+        not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(found)),
+        "a gradient reaches the teachers: targets() must stop it",
+    )
 
 
 def _form(value: Any) -> str:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from kdjax.methods import base
 from kdjax.methods.base import BALANCE, Inputs, Method, Network, Rest, Terms
+from kdjax.methods.own import SHARED, check_names, checked_compare, checked_init
+from kdjax.methods.own import TERM as TERM
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
 Gradient = Callable[[dict[str, PyTree], Inputs], tuple[dict[str, PyTree], Rest]]
@@ -83,7 +85,13 @@ def assemble(
       cross_entropy_weight: weight of the classification.
       classify: another loss for the classification than cross-entropy.
       prefix: whether names of terms and numbers begin with their part's, as several parts need.
+
+    Raises:
+      ValueError: for a term or a number called as one of the library's own, or a share of no term; when traced, for
+        what `own.checked_init` and `own.checked_compare` refuse.
     """
+    for part in parts:
+        check_names(part)
     weights = {"cross_entropy_weight": cross_entropy_weight}
 
     def name_of(part: Part, name: str) -> str:
@@ -103,7 +111,8 @@ def assemble(
         groups: dict[str, PyTree] = {}
         aux = {}
         for number, part in enumerate(parts):
-            heads, aux[part.name] = part.init(jax.random.fold_in(rng, number), example)
+            made = part.init(jax.random.fold_in(rng, number), example)
+            heads, aux[part.name] = checked_init(part, made)
             for group, tree in heads.items():
                 groups.setdefault(group, {})[part.name] = tree
         return groups, aux
@@ -123,7 +132,7 @@ def assemble(
             }
             seen_by = view(part, inputs)
             compared = part.compare(outputs, own, seen_by)
-            found, aux[part.name], seen = checked(part, compared, seen_by.aux)
+            found, aux[part.name], seen = checked_compare(part, compared, seen_by.aux)
             values |= {name_of(part, name): term for name, term in found.items()}
             metrics |= {name_of(part, name): metric for name, metric in seen.items()}
         values = {name: balanced(name, value, inputs.hyper) for name, value in values.items()}
@@ -161,52 +170,10 @@ def assemble(
     )
 
 
-def checked(part: Part, compared: Any, aux: PyTree) -> tuple[Terms, PyTree, Metrics]:
-    """Returns what a part's `compare` gave, if it is what the part announced: seen when it is traced.
-
-    Raises:
-      ValueError: for anything but `(terms, aux, metrics)`; a term that `term_names` does not name or that is
-        no floating scalar; an auxiliary state of another structure, shape or dtype than it was given.
-    """
-    what = f"compare of part {part.name}"
-    if not (
-        isinstance(compared, tuple) and len(compared) == 3 and isinstance(compared[0], Mapping)
-    ):
-        raise ValueError(f"{what} must return (terms by name, auxiliary state, metrics by name)")
-    for name, value in compared[0].items():
-        if name not in part.term_names:
-            known = ", ".join(part.term_names) or "none"
-            raise ValueError(f"{what} returns the term {name!r}; its term_names are: {known}")
-        if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-            raise ValueError(
-                f"{what} must return scalars of floating point numbers; its term {name!r} is "
-                f"{jnp.result_type(value)} of shape {jnp.shape(value)}"
-            )
-    old, new = (jax.tree.map(_form, tree) for tree in (aux, compared[1]))
-    if old != new:
-        raise ValueError(
-            f"{what} must return its auxiliary state with the structure, shapes and dtypes that it was given: {old}; "
-            f"it returns {new}"
-        )
-    return compared
-
-
-def _form(value: Any) -> str:
-    return f"{jnp.result_type(value)}{list(jnp.shape(value))}"
-
-
-TERM = "term/"
-"""Begins the name of the metric that is a term as it stands in the loss: weighted and balanced."""
-
-
 def balanced(name: str, value: Array, hyper: Mapping[str, Array]) -> Array:
     """Returns a term times its factor of the balance, where there is one."""
     factor = hyper.get(f"{BALANCE}{name}")
     return value if factor is None else factor.astype(value.dtype) * value
-
-
-SHARED = ("backbone_trains", "step")
-"""Traced numbers that the step gives every part: whether the backbone trains yet, and the step itself."""
 
 
 def plain_gradient(terms: base.TermsFunction) -> Gradient:

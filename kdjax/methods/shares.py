@@ -23,7 +23,7 @@ def part_shares(
       usual: the default shares.
 
     Raises:
-      ValueError: for a share that is negative, or that names no term.
+      ValueError: for a share that is negative, or that names no term; when no share at all names one of the terms.
     """
     found: dict[str, float] = {}
     for name, share in shares.items():
@@ -36,4 +36,8 @@ def part_shares(
             raise ValueError(
                 f"method.shares.{name}={share} is set, but {part} as configured has no such term; {hint}"
             )
+    if shares and term_names and not found:
+        raise ValueError(
+            f"method.shares of {part} names {', '.join(shares)}; its terms are {', '.join(term_names)}"
+        )
     return found

@@ -16,7 +16,8 @@ SHIPPED = {
     "kd": {},
     "ckd": {"negatives": 2, "width": 8},
     "add": {"view_layers": (0.0, 0.5, 2.5, 0.0)},
-    "tokd": {"width": 8},
+    # its projectors' batch statistics see every row
+    "tokd": {"width": 8, "own_statistics": True},
     "qad": {"qualities": ALL, "teachers": 0, "moves_weights": True},
 }
 
@@ -31,7 +32,8 @@ SHIPPED = {
 def test_shipped_methods_pass(name, tiny_networks):
     own, dual = tiny_networks
     teacher = dual if name == "tokd" else own
-    methods.check(name, network=own, teacher_network=teacher, **SHIPPED[name])
+    checked = methods.check(name, network=own, teacher_network=teacher, **SHIPPED[name])
+    assert ("teachers" in checked) == (name != "qad")
 
 
 @pytest.mark.slow
@@ -67,6 +69,10 @@ def taught(outputs, inputs):
     return mean(jnp.sum((outputs.logits - inputs.targets) ** 2, axis=-1), inputs)
 
 
+def unmasked(outputs, inputs):
+    return jnp.mean(jnp.sum((outputs.logits - inputs.targets) ** 2, axis=-1))
+
+
 def leaking(teachers, variables, batch):
     images = batch["image"]["raw"]
     return teachers[0].module.apply(variables[0], images, train=False).logits
@@ -81,9 +87,16 @@ def by_label(outputs, inputs):
 
 
 @pytest.mark.slow
-def test_a_right_one_passes(tiny_networks):
+def test_a_right_one_passes(tiny_networks, capsys):
     tiny = dict.fromkeys(("network", "teacher_network"), tiny_networks[0])
-    methods.check(made(taught, stopped), **tiny)
+    assert jax.local_device_count() > 1
+    checked = methods.check(made(taught, stopped), **tiny)
+    assert checked[:2] == ("gradients", "terms")
+    assert checked[-1] == "two devices"
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"check: {name} ..." for name in checked]
+    alone = methods.check(made(taught, stopped), several_devices=False, **tiny)
+    assert alone == checked[:-1]
     methods.check(made(lambda outputs, inputs: mean(by_label(outputs, inputs), inputs)), **tiny)
 
 
@@ -93,6 +106,9 @@ def test_a_right_one_passes(tiny_networks):
     [
         (made(taught, leaking), "a gradient reaches the teachers"),
         (made(lambda o, i: jnp.mean(by_label(o, i))), "an example whose mask is 0 counts"),
+        # neither reads a label: what networks say of masked rows must differ
+        (made(unmasked, stopped), "an example whose mask is 0 counts"),
+        (made(lambda o, i: jnp.mean(o.logits[:, 0])), "an example whose mask is 0 counts"),
         (made(lambda o, i: jnp.sqrt(jnp.sum(o.logits) * 0.0)), "a gradient is not finite"),
         (
             made(lambda o, i: mean(o.logits[:, 0] * jnp.max(tile(o.logits[:, 1], 1)), i)),
