@@ -126,7 +126,7 @@ def test_shares_of_no_term_are_refused(network):
     assert part_shares("own", ("mine",), usual, usual) == {"mine": 0.3}
 
 
-def test_create_refuses_a_factorys_shares_of_no_term(network):
+def test_create_refuses_shares_of_no_term(network):
     def factory(student, teachers):
         return Part("own", lambda o, p, i: ({}, (), {}), term_names=("mine",), shares={"mein": 0.3})
 
