@@ -72,7 +72,7 @@ def test_the_groups_that_are_allowed_are_those_of_the_optimizer(network):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "loss", "term/mine", "balance/mine"])
-def test_terms_called_as_the_librarys_are_refused(network, name):
+def test_terms_that_the_library_has_are_refused(network, name):
     with pytest.raises(ValueError) as caught:
         built(network, announced=(name,))
     refused(caught, f"the term {name!r}")
