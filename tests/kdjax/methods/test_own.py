@@ -85,7 +85,7 @@ def test_terms_that_the_library_has_are_refused(network, name):
         *("step", "backbone_trains", "balance/mine"),
     ],
 )
-def test_numbers_called_as_the_librarys_are_refused(network, name):
+def test_numbers_that_the_library_has_are_refused(network, name):
     with pytest.raises(ValueError) as caught:
         built(network, hyper={name: 1.0})
     refused(caught, "number", repr(name))
@@ -98,7 +98,7 @@ def test_numbers_called_as_the_librarys_are_refused(network, name):
         *("term/mine", "gradient_ratio/mine", "balance/mine", "balance_skipped"),
     ],
 )
-def test_metrics_called_as_the_librarys_are_refused(network, name):
+def test_metrics_that_the_library_has_are_refused(network, name):
     with pytest.raises(ValueError) as caught:
         trace(built(network, metrics=(name,)), network)
     refused(caught, f"the metric {name!r}")
