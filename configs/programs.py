@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, kind_and_line
 
 _LOADED: dict[str, tuple[Path, bytes]] = {}
 """Place and content of each program, by the name it is imported under: child processes import it by that name too."""
@@ -102,7 +102,7 @@ def _run(path: Path, place: Path, name: str, *, registers: bool) -> ModuleType:
     except (Exception, SystemExit) as error:
         if registers:
             del sys.modules[name]
-        raise UserError(f"{path} fails when it is imported: {_first_line(error)}") from error
+        raise UserError(f"{path} fails when it is imported: {kind_and_line(error)}") from error
     return module
 
 
@@ -113,9 +113,9 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise UserError(_missing(name)) from error
-        raise UserError(f"{name} fails when it is imported: {_first_line(error)}") from error
+        raise UserError(f"{name} fails when it is imported: {kind_and_line(error)}") from error
     except (Exception, SystemExit) as error:
-        raise UserError(f"{name} fails when it is imported: {_first_line(error)}") from error
+        raise UserError(f"{name} fails when it is imported: {kind_and_line(error)}") from error
 
 
 def _missing(name: str) -> str:
@@ -151,7 +151,7 @@ def call(module: ModuleType, name: str, function: str, argument: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         shown = ", ".join(map(repr, given))
-        raise UserError(f"{function}({shown}) of {name} fails: {_first_line(error)}") from error
+        raise UserError(f"{function}({shown}) of {name} fails: {kind_and_line(error)}") from error
 
 
 def _put_first(folder: str) -> None:
@@ -163,7 +163,3 @@ def _put_first(folder: str) -> None:
 def _put_last(folder: str) -> None:
     if folder not in sys.path:
         sys.path.append(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

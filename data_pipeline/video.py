@@ -55,7 +55,8 @@ _METADATA: Any = {"metadata_errors": "replace"} if _OLD else {}
 
 if _OLD:
     # PyAV 18 trips over every side datum that its FFmpeg knows and it does not: EXIF, of all things
-    setattr(SideDataType, "_missing_", classmethod(lambda kind, value: kind.VIDEO_HINT))  # noqa: B010
+    _kinds: Any = SideDataType
+    _kinds._missing_ = classmethod(lambda kind, value: kind.VIDEO_HINT)
 
 
 class MediaError(checks.UserError):

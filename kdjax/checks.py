@@ -16,6 +16,12 @@ def first_line(error: BaseException) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
+def kind_and_line(error: BaseException) -> str:
+    """Returns the kind of an error and the first line of what it says: `KeyError: 'stage9'`."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint that names the closest of `known`, or lists them all when none is close.
 

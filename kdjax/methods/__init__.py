@@ -19,8 +19,7 @@ from kdjax.methods.baselines import ALONE, baselines
 from kdjax.methods.check import check
 from kdjax.methods.ckd import ckd
 from kdjax.methods.kd import kd
-from kdjax.methods.own import checked_part
-from kdjax.methods.part import Part, assemble
+from kdjax.methods.part import Part, assemble, checked_part
 from kdjax.methods.qad import qad
 from kdjax.methods.shares import part_shares
 from kdjax.methods.tokd import tokd

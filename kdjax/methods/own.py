@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from kdjax.methods.base import BALANCE, Method, Terms
+from kdjax.methods.base import BALANCE, Terms
 from kdjax.types import Metrics, PyTree
 
 if TYPE_CHECKING:
@@ -30,28 +30,6 @@ RATES = ("learning_rate", "rotation_learning_rate")
 NUMBERS = ("cross_entropy_weight", *RATES, *SHARED)
 METRICS = (*TERMS, "accuracy", "kind", "step", "epoch", *RATES, "balance_skipped")
 """Names, and beginnings of names, that the library writes itself: another's would silently replace them."""
-
-
-def checked_part(name: str, made: Any, *, alone: bool) -> "Part | Method":
-    """Returns what a factory made, if a method can be of it.
-
-    Raises:
-      ValueError: when it is neither a Part nor a Method, a Method in a combination, or a Part that `check_names`
-        refuses.
-    """
-    # here: part.py checks by this file's functions
-    from kdjax.methods.part import Part
-
-    if isinstance(made, Part):
-        check_names(made._replace(name=name))
-        return made
-    if not isinstance(made, Method):
-        raise ValueError(
-            f"method {name} must return a kdjax.methods.Part or Method; it returned {kind(made)}"
-        )
-    if not alone:
-        raise ValueError(f"method {name} returns a whole Method; method.parts takes Parts alone")
-    return made
 
 
 def kind(value: Any) -> str:

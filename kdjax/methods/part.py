@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from kdjax.methods import base
 from kdjax.methods.base import BALANCE, Inputs, Method, Network, Rest, Terms
-from kdjax.methods.own import SHARED, check_names, checked_compare, checked_init
+from kdjax.methods.own import SHARED, check_names, checked_compare, checked_init, kind
 from kdjax.methods.own import TERM as TERM
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
@@ -65,6 +65,25 @@ class Part(NamedTuple):
 
 Classify = Callable[[Array, Array], Array]
 """`(logits [B, K], labels [B]) -> loss [B]`."""
+
+
+def checked_part(name: str, made: Any, *, alone: bool) -> Part | Method:
+    """Returns what a factory made, if a method can be of it.
+
+    Raises:
+      ValueError: when it is neither a Part nor a Method, a Method in a combination, or a Part that `check_names`
+        refuses.
+    """
+    if isinstance(made, Part):
+        check_names(made._replace(name=name))
+        return made
+    if not isinstance(made, Method):
+        raise ValueError(
+            f"method {name} must return a kdjax.methods.Part or Method; it returned {kind(made)}"
+        )
+    if not alone:
+        raise ValueError(f"method {name} returns a whole Method; method.parts takes Parts alone")
+    return made
 
 
 def assemble(

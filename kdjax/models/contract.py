@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kdjax.checks import first_line
+from kdjax.checks import kind_and_line
 from kdjax.types import STAGES, Outputs
 
 
@@ -64,7 +64,7 @@ def _trace(what: str, function: Callable[[Any], Any], images: Any) -> Any:
         return jax.eval_shape(function, images)
     except (Exception, SystemExit) as error:
         raise ValueError(
-            f"{what} fails on images {list(images.shape)}: {type(error).__name__}: {first_line(error)}"
+            f"{what} fails on images {list(images.shape)}: {kind_and_line(error)}"
         ) from error
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdjax.checks import UserError, first_line
+from kdjax.checks import UserError, first_line, kind_and_line
 from kdjax.extensions import Extensions, Factories, Factory
 from kdjax.methods import Method, Part, Recorded, Teacher
 from kdjax.methods.base import feature_shapes
@@ -44,17 +44,23 @@ def calling(
     except (Exception, SystemExit) as error:
         if isinstance(error, (UserError, *passing)):
             raise
-        line = f"{type(error).__name__}: {first_line(error)}"
         place = place_of(error, extensions)
-        raise UserError(f"{kind} {name!r} fails: {line}{hint(error)}{place}") from error
+        line = f"{kind_and_line(error)}{hint(error)}{place}"
+        raise UserError(f"{kind} {name!r} fails: {line}") from error
 
 
-def guarded(function: Callable[..., Any], kind: str, name: str, extensions: Extensions) -> Any:
-    """Returns the function, called by `calling`; its signature is the same."""
+def guarded(
+    function: Callable[..., Any],
+    kind: str,
+    name: str,
+    extensions: Extensions,
+    hint: Callable[[Sequence[Any], BaseException], str] = lambda arguments, error: "",
+) -> Any:
+    """Returns the function, called by `calling`; its signature is the same. `hint` is given its arguments too."""
 
     @functools.wraps(function)
     def guard(*arguments: Any, **keywords: Any) -> Any:
-        with calling(kind, name, extensions):
+        with calling(kind, name, extensions, hint=functools.partial(hint, arguments)):
             return function(*arguments, **keywords)
 
     return guard
@@ -78,7 +84,13 @@ def _method(name: str, factory: Factory, extensions: Extensions) -> Factory:
             made = factory(student, teachers, **options)
         if not isinstance(made, Part | Method):
             return made  # `methods.create` says what it must be
-        guard = functools.partial(_guarded_by_features, name, teachers, extensions)
+
+        def hint(arguments: Sequence[Any], error: BaseException) -> str:
+            return _features(arguments, teachers) if isinstance(error, KeyError) else ""
+
+        def guard(function: Callable[..., Any]) -> Any:
+            return guarded(function, "method", name, extensions, hint)
+
         if isinstance(made, Method):
             own = {each: guard(getattr(made, each)) for each in ("init", "terms", "grads")}
             return made._replace(targets=guard(made.targets), **own)
@@ -94,22 +106,6 @@ PARTS = ("compare", "targets", "init")
 def _guarded_wrap(wrap: Any, guard: Callable[[Any], Any]) -> Any:
     """Returns a part's `wrap`, and the gradients that it makes, guarded."""
     return lambda gradient, around: guard(guard(wrap)(gradient, around))
-
-
-def _guarded_by_features(
-    name: str, teachers: Sequence[Teacher], extensions: Extensions, function: Callable[..., Any]
-) -> Any:
-    """Returns a method's function as `guarded` does; of a missing name it says which features there are."""
-
-    @functools.wraps(function)
-    def guard(*arguments: Any, **keywords: Any) -> Any:
-        def hint(error: BaseException) -> str:
-            return _features(arguments, teachers) if isinstance(error, KeyError) else ""
-
-        with calling("method", name, extensions, hint=hint):
-            return function(*arguments, **keywords)
-
-    return guard
 
 
 def _features(arguments: Sequence[Any], teachers: Sequence[Teacher]) -> str:

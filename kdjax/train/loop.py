@@ -112,7 +112,7 @@ class _Trainer:
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
         devices = self.plan.devices
-        check_own_metrics(self.plan.extensions.metrics)
+        check_own_metrics(self.plan.extensions)
         batch = parallel.shard(self.plan.records.attach(blank_batch(self.plan)), devices)
         replicated = parallel.replicate(state, devices)
         try:
@@ -171,7 +171,7 @@ class _Trainer:
         if train.patience and int(state.stale) >= train.patience:
             return state
         pending: list[Mapping[str, Any]] = []
-        batches = reading(self.batches, plan.dataset.where, "train")
+        batches = reading(self.batches, plan.dataset.where, "train", plan.extensions)
         clock = time.monotonic()
         while step < plan.total_steps:
             batch = parallel.shard(plan.records.attach(next(batches)), plan.devices)
@@ -238,11 +238,11 @@ class _Trainer:
             self._validation_batches(),
             config.student.qualities,
         )
-        own, selection = plan.extensions.metrics, config.train.selection
+        own, selection = plan.extensions, config.train.selection
         try:
             metrics = {**result.metrics["overall"], **own_metrics(own, result)}
             value = metrics[selection]
-            check_selection(selection, value, own, plan.dataset.where)
+            check_selection(selection, value, own.metrics, plan.dataset.where)
         except UserError:
             # what was trained stays; the same command validates it again
             self._save(state)
@@ -275,4 +275,4 @@ class _Trainer:
             limit=config.evaluation.validation_limit,
             threads=config.data.threads,
         )
-        return reading(batches, self.plan.dataset.where, "validation")
+        return reading(batches, self.plan.dataset.where, "validation", self.plan.extensions)

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, first_line
 from kdjax.methods import Recorded
 from kdjax.types import Batch
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                 found = {name: file[name] for name in file.files}
             return {name: np.asarray(array) for name, array in found.items()}
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "pickle" in reason:
             # NumPy's advice would have whatever the file holds be executed
             reason = "it holds something else than arrays of numbers"

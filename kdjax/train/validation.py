@@ -1,15 +1,16 @@
 """When a student is validated, and what the user's own metrics say; reading, whose failures are named."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from kdjax.checks import UserError, first_line
+from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
+from kdjax.extensions import Extensions
+from kdjax.train.calls import calling, refuse
 from kdjax.train.setup import Plan
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
 Item = TypeVar("Item")
 
 
@@ -29,36 +30,35 @@ def validation_steps(plan: Plan) -> frozenset[int]:
     return frozenset({plan.total_steps, *(min(plan.total_steps, step) for step in steps)})
 
 
-def check_own_metrics(metrics: Mapping[str, Metric]) -> None:
+def check_own_metrics(extensions: Extensions) -> None:
     """Raises UserError when a metric of the user's own fails, tried before anything is trained."""
     rng = np.random.default_rng(0)
-    _call(metrics, rng.random(64).astype(np.float32), np.arange(64) % 2)
+    _call(extensions, rng.random(64).astype(np.float32), np.arange(64) % 2)
 
 
-def own_metrics(metrics: Mapping[str, Metric], result: Evaluation) -> dict[str, float]:
+def own_metrics(extensions: Extensions, result: Evaluation) -> dict[str, float]:
     """Returns the user's own metrics of a validation, over all qualities as the shipped ones.
 
     Raises:
       UserError: naming the metric that fails or is no number.
     """
     scores = np.concatenate(list(result.scores.values()))
-    return _call(metrics, scores, np.tile(result.columns["labels"], len(result.scores)))
+    return _call(extensions, scores, np.tile(result.columns["labels"], len(result.scores)))
 
 
-def _call(
-    metrics: Mapping[str, Metric], scores: np.ndarray, labels: np.ndarray
-) -> dict[str, float]:
+def _call(extensions: Extensions, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     found = {}
-    for name, metric in metrics.items():
+    for name, metric in extensions.metrics.items():
+        with calling("metric", name, extensions):
+            value = metric(scores, labels)
         try:
-            found[name] = float(metric(scores, labels))
-        except (Exception, SystemExit) as error:
-            line = f"{type(error).__name__}: {first_line(error)}"
-            raise UserError(f"metric {name!r} must return a number; it fails: {line}") from error
+            found[name] = float(value)
+        except (TypeError, ValueError) as error:
+            raise refuse("metric", name, "a number", value) from error
     return found
 
 
-def check_selection(name: str, value: float, own: Mapping[str, Metric], where: str) -> None:
+def check_selection(name: str, value: float, own: Mapping[str, Any], where: str) -> None:
     """Raises UserError when the metric that chooses the best step is not finite, saying why."""
     if np.isfinite(value):
         return
@@ -73,21 +73,18 @@ def check_selection(name: str, value: float, own: Mapping[str, Metric], where: s
     )
 
 
-def reading(items: Iterator[Item], where: str, split: str) -> Iterator[Item]:
+def reading(
+    items: Iterator[Item], where: str, split: str, extensions: Extensions
+) -> Iterator[Item]:
     """Yields what an iterator yields; whatever fails in it is one line that names data set and split.
 
     Raises:
       UserError: for any error, of the user's own data as well as of a disk.
     """
+    end: Any = object()
     while True:
-        try:
-            item: Any = next(items)
-        except StopIteration:
+        with calling(f"reading split {split!r} of data set", where, extensions):
+            item = next(items, end)
+        if item is end:
             return
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(
-                f"data set {where}: reading split {split!r} fails: {type(error).__name__}: {first_line(error)}"
-            ) from error
         yield item

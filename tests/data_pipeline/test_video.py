@@ -67,13 +67,13 @@ def test_videos_of_every_container_give_all_frames_in_order(make, tmp_path, suff
 def test_metadata_of_no_known_encoding_are_no_obstacle(tmp_path):
     path = tmp_path / "clip.mkv"
     with av.open(str(path), "w") as file:
-        file.metadata["title"] = "placeholder"
+        file.metadata["title"] = "what it was"
         stream = file.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
         file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    path.write_bytes(path.read_bytes().replace(b"placeholder", b"\xe9 \xff\xfe\x80 title"))
+    path.write_bytes(path.read_bytes().replace(b"what it was", b"\xe9 \xff\xfe\x80 title"))
     assert len(read(path)[1]) == 1
 
 

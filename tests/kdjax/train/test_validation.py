@@ -7,7 +7,7 @@ import pytest
 
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.extensions import Extensions
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.train import checkpoint
 from kdjax.train.loop import train
 from kdjax.train.validation import check_own_metrics, check_selection, reading
@@ -34,17 +34,17 @@ def leaves(scores, labels):
 @pytest.mark.parametrize(
     ("metric", "line"),
     [
-        (wrong, "it fails: KeyError: 'area'"),
-        (leaves, "it fails: SystemExit: 3"),
-        (lambda scores, labels: scores, "it fails: TypeError: only"),
-        (lambda scores, labels: "much", "it fails: ValueError: could not convert"),
-        (lambda scores, labels: None, "it fails: TypeError: float()"),
+        (wrong, "metric 'mine' fails: KeyError: 'area'"),
+        (leaves, "metric 'mine' fails: SystemExit: 3"),
+        (lambda scores, labels: scores, "must return a number; it returned a ndarray"),
+        (lambda scores, labels: "much", "must return a number; it returned a str"),
+        (lambda scores, labels: None, "must return a number; it returned None"),
     ],
 )
 def test_a_metric_that_fails_is_named_before_anything_is_trained(metric, line):
     with pytest.raises(UserError) as caught:
-        check_own_metrics({"mine": metric})
-    assert str(caught.value).startswith("metric 'mine' must return a number; ")
+        check_own_metrics(Extensions(metrics={"mine": metric}))
+    assert str(caught.value).startswith("metric 'mine' ")
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -58,20 +58,22 @@ def test_a_selection_that_is_not_finite_is_blamed_on_what_it_comes_from(value):
         check_selection("mine", value, {"mine": wrong}, "data")
 
 
-@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyError("image")])
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Input/output error"), KeyError("image"), SystemExit(1)]
+)
 def test_what_fails_while_data_are_read_names_data_and_split(error):
     def items():
         yield 1
         raise error
 
-    found = reading(items(), "own:mine", "train")
+    found = reading(items(), "own:mine", "train", NOTHING)
     assert next(found) == 1
     with pytest.raises(
-        UserError, match=r"data set own:mine: reading split 'train' fails: "
+        UserError, match=r"reading split 'train' of data set 'own:mine' fails: "
     ) as caught:
         next(found)
     assert type(error).__name__ in str(caught.value)
-    assert list(reading(iter([1, 2]), "own:mine", "train")) == [1, 2]
+    assert list(reading(iter([1, 2]), "own:mine", "train", NOTHING)) == [1, 2]
 
 
 def rows(run):
