@@ -15,6 +15,7 @@ import pytest
 
 from kdjax import models
 from kdjax.checks import UserError
+from kdjax.data_pipeline.manifest import checksum
 from kdjax.evaluate.evaluator import summarize
 from kdjax.evaluate.metrics import area_under_curve
 from kdjax.methods import Network
@@ -237,6 +238,15 @@ def test_data_of_another_processor_are_the_same_and_said(code, work, monkeypatch
     assert f"{half} saw the data as drawn on another processor (`dddddddddddd`)." in code.page.page(
         work.results
     )
+
+
+def test_what_was_drawn_and_what_it_counts_as_are_told_apart(code, tiny_dataset, tmp_path):
+    found = checksum(tiny_dataset)
+    frozen = tmp_path / "frozen.json"
+    facts = {"version": 1, "checksum": "a" * 64, "variants": {found: "on another processor"}}
+    frozen.write_text(json.dumps({"data": facts}))
+    described = code.run.describe("data", tiny_dataset, frozen)
+    assert (described["checksum"], described["drawn"]) == ("a" * 64, found)
 
 
 def test_results_on_other_data_are_dropped(code, work, monkeypatch):
