@@ -199,6 +199,7 @@ def _open(path: Path, max_pixels: int) -> Iterator[av.container.InputContainer]:
                 **_METADATA,
             )
         except (av.FFmpegError, OSError, ValueError) as error:
+            _refuse_animated_webp(path)  # FFmpeg 8.1 knows it by a format that is not among FORMATS
             raise MediaError(path, "not an image or video of a known format") from error
         with container:
             stream = _video_stream(path, container)
@@ -240,8 +241,7 @@ def _strictness(codec: str) -> dict[str, str]:
 
 def _check_size(path: Path, context: av.VideoCodecContext, max_pixels: int) -> None:
     if context.width * context.height == 0:
-        if _is_animated_webp(path):
-            raise MediaError(path, "an animated WebP; convert it to GIF or MP4")
+        _refuse_animated_webp(path)  # FFmpeg before 8.1 opens it and finds no size
         raise MediaError(path, f"truncated, damaged or above {max_pixels} pixels")
     if context.width * context.height > max_pixels:
         raise MediaError(
@@ -249,10 +249,11 @@ def _check_size(path: Path, context: av.VideoCodecContext, max_pixels: int) -> N
         )
 
 
-def _is_animated_webp(path: Path) -> bool:
+def _refuse_animated_webp(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(21)
-    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and head[20] & 2:
+        raise MediaError(path, "an animated WebP; convert it to GIF or MP4")
 
 
 def _count_frames(path: Path, max_pixels: int, max_frames: int) -> int:
