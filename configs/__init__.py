@@ -99,7 +99,7 @@ def checked(config: ConfigDict, extensions: Extensions = NOTHING) -> ConfigDict:
             f"a configuration is a ConfigDict, as configs.load or configs.base.get_config makes one, not {config!r}"
         )
     found = from_json(to_json(config), extensions)
-    check_ranges(dict(flatten(found)))
+    check_ranges(dict(flatten(found)), extensions)
     return found
 
 

@@ -4,6 +4,12 @@ import math
 from typing import Any
 
 from kdjax.checks import UserError
+from kdjax.extensions import NOTHING, Extensions
+
+SCHEDULES = ("one_cycle", "constant", "cosine", "step")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
+"""Validation metrics by which the best weights can be chosen: higher is better."""
 
 POSITIVE = (
     *("data.batch_size", "evaluation.batch_size", "student.width"),
@@ -35,12 +41,18 @@ CHOICES = {
 }
 
 
-def check_ranges(values: dict[str, Any]) -> None:
-    """Checks the values of a flat configuration.
+def check_ranges(values: dict[str, Any], extensions: Extensions = NOTHING) -> None:
+    """Checks the values of a flat configuration, which may name the user's own of `extensions`.
 
     Raises:
       UserError: naming the key, the value and what is allowed.
     """
+    choices = {
+        **CHOICES,
+        "optimizer.name": (*OPTIMIZERS, *extensions.optimizers),
+        "optimizer.schedule": (*SCHEDULES, *extensions.schedules),
+        "train.selection": (*SELECTIONS, *extensions.metrics),
+    }
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key}={value} is not finite")
@@ -56,8 +68,8 @@ def check_ranges(values: dict[str, Any]) -> None:
             raise UserError(f"{key}={value} must be at least 0")
         if key in BELOW_ONE and not 0 <= value < 1:
             raise UserError(f"{key}={value} must be in [0, 1)")
-        if key in CHOICES and value not in CHOICES[key]:
-            known = ", ".join(choice or "empty" for choice in CHOICES[key])
+        if key in choices and value not in choices[key]:
+            known = ", ".join(choice or "empty" for choice in choices[key])
             raise UserError(f"{key}={value!r} must be one of: {known}")
     if not (values["train.steps"] or values["train.epochs"]):
         raise UserError("train.steps and train.epochs are both 0; set one of them")

@@ -10,9 +10,6 @@ from kdjax.data_pipeline.dataset import Dataset
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 
-SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
-"""Validation metrics by which the best weights can be chosen: higher is better."""
-
 
 def check_records(config: ConfigDict, records: Records) -> None:
     """Raises ValueError when recorded maps would not be aligned with what the student sees."""

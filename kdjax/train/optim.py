@@ -8,6 +8,7 @@ import jax
 import optax
 
 from kdjax.checks import check_choice, check_non_negative, check_positive
+from kdjax.configs.ranges import OPTIMIZERS, SCHEDULES
 from kdjax.extensions import NONE, Factories, Factory, check_new
 from kdjax.types import Array, PyTree
 
@@ -21,9 +22,6 @@ ROTATION = "rotation"
 
 GROUPS = ("student", CLASSIFIER, "heads", ROTATION)
 """All groups of parameters that a method may have."""
-
-SCHEDULES = ("one_cycle", "constant", "cosine", "step")
-OPTIMIZERS = ("adam", "adamw", "sgd")
 
 
 def make_schedule(

@@ -90,7 +90,9 @@ class Run:
     def network(self) -> Network:
         """The student's network, untrained."""
         checkpoint.check_known_network(self.folder, self.config, self.extensions)
-        return student_network(self.config, extensions=self.extensions)
+        return student_network(
+            self.config, extensions=self.extensions, image_size=self.image_size
+        )
 
     @cached_property
     def image_size(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from kdjax import configs, methods
-from kdjax.checks import UserError, check_choice
+from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.data_pipeline.loader import steps_per_epoch
@@ -98,11 +98,6 @@ def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
 def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> Plan:
     if jax.process_count() > 1:
         raise ValueError("training over several hosts is not supported yet; start one process")
-    check_choice(
-        "train.selection",
-        config.train.selection,
-        (*config_checks.SELECTIONS, *extensions.metrics),
-    )
     config_checks.check_qualities(config, dataset.qualities)
     devices = config_checks.device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())

@@ -85,6 +85,9 @@ def test_override_takes_the_type_of_the_default(key, text, expected):
         ("optimizer.name", "None", "optimizer.name cannot be empty; it is 'adam'"),
         ("optimizer.learning_rate", "(" * 999, "must be of type float"),
         ("optimizer", "adam", "unknown configuration key"),
+        ("optimizer.name", "lion", "optimizer.name='lion' must be one of: adam, adamw, sgd"),
+        ("optimizer.schedule", "triangle", "must be one of: one_cycle, constant, cosine, step"),
+        ("train.selection", "loss", "train.selection='loss' must be one of: accuracy, auc"),
     ],
 )
 def test_wrong_override_is_refused_in_one_line(key, text, message):
