@@ -4,12 +4,8 @@ import math
 from typing import Any
 
 from kdjax.checks import UserError
+from kdjax.defaults import OPTIMIZERS, SCHEDULES, SELECTIONS
 from kdjax.extensions import NOTHING, Extensions
-
-SCHEDULES = ("one_cycle", "constant", "cosine", "step")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
-"""Validation metrics by which the best weights can be chosen: higher is better."""
 
 POSITIVE = (
     *("data.batch_size", "evaluation.batch_size", "student.width"),

@@ -13,6 +13,11 @@ IDS = ("label", "forgery", "video", "identity", "frame")
 SPLITS = ("train", "validation", "test")
 
 
+def forgery_name(forgeries: Sequence[str], kind: int) -> str:
+    """Returns the name of a kind of forgery, `kind 9` where there is none."""
+    return forgeries[kind] if 0 <= kind < len(forgeries) else f"kind {kind}"
+
+
 class Read(Protocol):
     """Makes an example of a batch out of an element of a source; worker processes are sent it."""
 
@@ -34,6 +39,7 @@ class Dataset(Protocol):
       qualities: names of the qualities that every example has.
       sizes: number of examples by split.
       has_masks: whether examples have a forgery mask.
+      forgeries: names of the kinds of forgery; the position is the id of an example, 0 real.
       read: makes an example of an element of `source`.
     """
 
@@ -57,6 +63,9 @@ class Dataset(Protocol):
 
     @property
     def has_masks(self) -> bool: ...  # noqa: D102
+
+    @property
+    def forgeries(self) -> tuple[str, ...]: ...  # noqa: D102
 
     @property
     def read(self) -> Read: ...  # noqa: D102

@@ -19,8 +19,8 @@ from kdjax import checks
 from kdjax.data_pipeline import compression, prepared
 from kdjax.data_pipeline.builders.schema import QUALITY_FACTORS, SPLITS, FaceDataset
 from kdjax.data_pipeline.concerns import concerns
-from kdjax.data_pipeline.dataset import IDS, Dataset
-from kdjax.types import FORGERIES, LABELS
+from kdjax.data_pipeline.dataset import IDS, Dataset, forgery_name
+from kdjax.types import LABELS
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -87,7 +87,10 @@ def count_records(folder: Path) -> dict[str, Any]:
             "videos": len(set(ids["video"].tolist())),
             "identities": len(set(ids["identity"].tolist())),
             "by_class": {name: labels[index] for index, name in enumerate(LABELS)},
-            "by_forgery": {FORGERIES[index]: count for index, count in sorted(forgeries.items())},
+            "by_forgery": {
+                forgery_name(dataset.forgeries, kind): count
+                for kind, count in sorted(forgeries.items())
+            },
         }
     return counts
 

@@ -34,6 +34,7 @@ class Sources:
         *,
         name: str = "own",
         quality: str = QUALITIES[0],
+        forgeries: Sequence[str] = FORGERIES,
         **more: Any,
     ) -> None:
         """Takes the sources, and looks at the first element of each.
@@ -43,12 +44,16 @@ class Sources:
             elements by position; or a dict of arrays with one row an example.
           name: what messages and evaluations call the data set.
           quality: what images are called that come without a quality.
+          forgeries: names of the kinds of forgery; the position is the id of an example, 0 real. A fake without one
+            is `unknown`.
           **more: further splits, as `train=...`.
 
         Raises:
           UserError: for a split that is missing or empty, or an element that lacks a field or has a wrong one.
         """
         self.name = self.where = name
+        self.forgeries = tuple(dict.fromkeys((*forgeries, "unknown")))
+        unknown = self.forgeries.index("unknown")
         self._splits = {
             key: _rows(name, key, each) for key, each in {**(splits or {}), **more}.items()
         }
@@ -68,7 +73,9 @@ class Sources:
         self.image_size = int(np.shape(form)[0]) if np.ndim(form) else 0
         self.image_dtype = np.dtype(np.uint8 if np.asarray(form).dtype == np.uint8 else np.float32)
         self.has_masks = "forgery_mask" in first
-        self.read: Read = _Reader(name, self.image_size, self.image_dtype, quality, self.qualities)
+        self.read: Read = _Reader(
+            name, self.image_size, self.image_dtype, quality, self.qualities, unknown
+        )
         for source in self._splits.values():
             self.read(0, source[0], self.qualities, with_mask=self.has_masks)
 
@@ -87,8 +94,9 @@ class Sources:
     @cached_property
     def _labels(self) -> dict[str, dict[str, np.ndarray]]:
         found = {}
+        unknown = self.forgeries.index("unknown")
         for split, source in self._splits.items():
-            rows = [_ids(self.name, index, source[index]) for index in range(len(source))]
+            rows = [_ids(self.name, index, source[index], unknown) for index in range(len(source))]
             found[split] = {name: np.asarray([row[name] for row in rows], np.int32) for name in IDS}
         return found
 
@@ -168,13 +176,13 @@ def _by_quality(element: Mapping[str, Any], quality: str) -> Mapping[str, Any]:
     return image if isinstance(image, Mapping) else {quality: image}
 
 
-def _ids(name: str, index: int, element: Any) -> dict[str, int]:
+def _ids(name: str, index: int, element: Any, unknown: int) -> dict[str, int]:
     element = _element(name, index, element)
     label = _integer(name, index, "label", element["label"])
     if label not in (0, 1):
         raise UserError(f"example {index} of data set {name} has label {label}; 0 is real, 1 fake")
     usual = {
-        "forgery": FORGERIES.index("unknown" if label else "none"),
+        "forgery": unknown if label else 0,
         "video": index,
         "identity": index,
         "frame": 0,
@@ -201,15 +209,21 @@ class _Reader:
     """Checks an element and makes an example of it; a class, so that worker processes can be sent it."""
 
     def __init__(
-        self, name: str, size: int, dtype: np.dtype, quality: str, qualities: tuple[str, ...]
+        self,
+        name: str,
+        size: int,
+        dtype: np.dtype,
+        quality: str,
+        qualities: tuple[str, ...],
+        unknown: int,
     ) -> None:
-        self._name, self._size, self._dtype = name, size, dtype
+        self._name, self._size, self._dtype, self._unknown = name, size, dtype, unknown
         self._quality, self._qualities = quality, qualities
 
     def __call__(
         self, index: int, element: Any, qualities: Sequence[str], *, with_mask: bool = False
     ) -> Batch:
-        ids = _ids(self._name, index, element)
+        ids = _ids(self._name, index, element, self._unknown)
         example: Batch = {key: np.asarray(value, np.int32) for key, value in ids.items()}
         example["index"] = np.asarray(index, np.int32)
         example["mask"] = np.asarray(1, np.float32)

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from kdjax.checks import UserError, first_line
 from kdjax.data_pipeline.dataset import IDS, Read
-from kdjax.types import QUALITIES, Batch
+from kdjax.types import FORGERIES, QUALITIES, Batch
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class PreparedDataset:
       builder: TFDS' read-only builder.
       image_size: side of the stored images in pixels.
       sizes: number of records by split.
+      qualities: names of the qualities of a record.
+      has_masks: whether records have a forgery mask.
+      forgeries: names of the kinds of forgery.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class PreparedDataset:
     sizes: dict[str, int]
     qualities: tuple[str, ...] = QUALITIES
     has_masks: bool = True
+    forgeries: tuple[str, ...] = FORGERIES
 
     @property
     def where(self) -> str:
@@ -107,11 +111,11 @@ def open_dataset(path: str | Path) -> PreparedDataset:
         features = builder.info.features
         sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
         qualities, image_size = _image_features(features)
+        forgeries = tuple(getattr(features["forgery"], "names", FORGERIES))
     except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
         raise UserError(f"{found[0]} is not a data set of kdjax: {first_line(error)}") from error
-    return PreparedDataset(
-        found[0], builder, image_size, sizes, qualities, has_masks="forgery_mask" in features
-    )
+    masks = "forgery_mask" in features
+    return PreparedDataset(found[0], builder, image_size, sizes, qualities, masks, forgeries)
 
 
 def _image_features(features: Any) -> tuple[tuple[str, ...], int]:

@@ -1,4 +1,4 @@
-"""Defaults of every method's own options; the configurations show them.
+"""Defaults of every method's own options, which the configurations show, and names that come with kdjax.
 
 They are the papers' but where docs/decisions.md says what a paper's does to a student.
 """
@@ -110,6 +110,12 @@ PARTS: dict[str, dict[str, Any]] = {
 `shares` are of the cross-entropy's gradient, by term, where `train.balance` sets the terms' weights; a term without a
 share keeps its own. `loss` stands for whichever loss `baselines` has.
 """
+
+SCHEDULES = ("one_cycle", "constant", "cosine", "step")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+SELECTIONS = ("accuracy", "auc", "recall_at_1", "video_auc")
+"""Validation metrics by which the best weights can be chosen: higher is better."""
 
 CHANGED: dict[str, dict[str, Any]] = {"kd": {"cross_entropy_weight": 0.1}}
 """Common options that a method has its own default for."""

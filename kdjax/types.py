@@ -42,7 +42,7 @@ FORGERIES = (
     "self_blended",
     "unknown",
 )
-"""Names of the kinds of forgery; the position is the id stored in a data set, 0 on real images.
+"""Names of the kinds of forgery where a data set has none of its own; the position is the stored id, 0 on real images.
 
 `autoencoder`, `graphics`, `expression`, `mouth` and `occlusion` are the five of `synthfaces` (in the manner of
 DeepFakes, FaceSwap, Face2Face, NeuralTextures and FaceShifter), `self_blended` is made from a real face by

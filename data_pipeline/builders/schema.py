@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import cv2
@@ -27,6 +27,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     A subclass names its `CONFIG`, a dataclass over `tfds.core.BuilderConfig` with defaults for
     every field (`name` too) and at least `image_size` and `seed`; its other fields are the options
     that `kdjax prepare` accepts and that the manifest records. All randomness comes from the seed.
+    `FORGERIES` are the names of its kinds of forgery, `none` first, if these are not those of `kdjax.types`.
 
     Attributes:
       work: how items are worked through; their results are kept between runs.
@@ -37,6 +38,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     """
 
     CONFIG: ClassVar[type[tfds.core.BuilderConfig]]
+    FORGERIES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, work: Work = Work(), **arguments: Any):  # noqa: B008
         self.work = work
@@ -55,6 +57,10 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         """Returns the options as the manifest records them: JSON, no path."""
         return {name: getattr(self.builder_config, name) for name in self.option_names()}
 
+    def qualities(self) -> tuple[str, ...]:
+        """Returns the names of the qualities that are stored."""
+        return QUALITIES
+
     def recorded_source(self) -> dict[str, Any]:
         """Returns what identifies the source, without a path; nothing if there is none."""
         return {}
@@ -63,7 +69,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         return _LocalInfo(
             builder=self,
             description=type(self).__doc__,
-            features=features(self.builder_config.image_size),
+            features=features(self.builder_config.image_size, self.qualities(), self.FORGERIES),
         )
 
 
@@ -74,22 +80,24 @@ class _LocalInfo(tfds.core.DatasetInfo):
         """Looks for nothing; TFDS would make an empty temporary folder for it, and leave it."""
 
 
-def features(image_size: int) -> tfds.features.FeaturesDict:
-    """Returns the features of a data set of `image_size` pixel faces.
+def features(
+    image_size: int, qualities: Sequence[str] = QUALITIES, forgeries: Sequence[str] = ()
+) -> tfds.features.FeaturesDict:
+    """Returns the features of a data set of `image_size` pixel faces in some qualities.
 
     `image/<quality>` uint8 `[S, S, 3]` RGB as PNG, aligned pixel by pixel; `forgery_mask` uint8
     `[S, S, 1]`, 255 where the image was forged (all 0 on a fake means: not known); `label` 0 real,
-    1 fake; `forgery` the position in `kdjax.types.FORGERIES`; `video` and `identity` ids that no
-    two splits share; `frame` the position in the clip.
+    1 fake; `forgery` the position in `forgeries`, or in `kdjax.types.FORGERIES` without any; `video`
+    and `identity` ids that no two splits share; `frame` the position in the clip.
     """
     shape = (image_size, image_size)
     image = tfds.features.Image(shape=(*shape, 3), encoding_format="png")
     return tfds.features.FeaturesDict(
         {
-            "image": dict.fromkeys(QUALITIES, image),
+            "image": dict.fromkeys(qualities, image),
             "forgery_mask": tfds.features.Image(shape=(*shape, 1), encoding_format="png"),
             "label": np.int32,
-            "forgery": np.int32,
+            "forgery": tfds.features.ClassLabel(names=forgeries) if forgeries else np.int32,
             "video": np.int32,
             "identity": np.int32,
             "frame": np.int32,
@@ -115,16 +123,17 @@ def encode_example(
     video: int,
     identity: int,
     frame: int,
+    forgeries: Sequence[str] = FORGERIES,
 ) -> dict[str, Any]:
-    """Returns a record of `features`, of uint8 images `[S, S, 3]` and a mask `[S, S]`, or of PNG.
+    """Returns a record of `features`, of uint8 images `[S, S, 3]` by quality and a mask `[S, S]`, or of PNG.
 
     Images go in as encoded bytes: given as arrays, TFDS would need TensorFlow to encode them.
     """
     return {
-        "image": {quality: _encoded(images[quality]) for quality in QUALITIES},
+        "image": {quality: _encoded(image) for quality, image in images.items()},
         "forgery_mask": _encoded(forgery_mask),
         "label": label,
-        "forgery": FORGERIES.index(forgery),
+        "forgery": forgeries.index(forgery),
         "video": video,
         "identity": identity,
         "frame": frame,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdjax.checks import UserError
+from kdjax.data_pipeline.dataset import forgery_name
 from kdjax.evaluate.evaluation import COLUMNS, OVERALL, Evaluation
 from kdjax.evaluate.metrics import area_under_curve, binary_metrics, video_auc
 from kdjax.types import FORGERIES, Batch
@@ -22,6 +23,7 @@ def evaluate(
     step: int | None = None,
     parameters: int | None = None,
     dataset: Mapping[str, Any] | None = None,
+    forgeries: Sequence[str] = FORGERIES,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Scores every example of `batches` in every quality; computes the metrics over the whole set.
@@ -33,6 +35,7 @@ def evaluate(
       step: kept in the result: the training step of the network.
       parameters: kept in the result: the size of the network.
       dataset: kept in the result: what was evaluated, as JSON.
+      forgeries: names of the kinds of forgery, by id.
       progress: called after each batch with the number of examples so far.
 
     Raises:
@@ -59,6 +62,7 @@ def evaluate(
         step=step,
         parameters=parameters,
         dataset=dataset or {},
+        forgeries=forgeries,
     )
 
 
@@ -66,6 +70,8 @@ def summarize(
     scores: Mapping[str, np.ndarray],
     columns: Mapping[str, np.ndarray],
     embeddings: Mapping[str, np.ndarray] | None = None,
+    *,
+    forgeries: Sequence[str] = FORGERIES,
     **facts: Any,
 ) -> Evaluation:
     """Computes the metrics of complete scores, by quality and over all qualities pooled together.
@@ -74,6 +80,7 @@ def summarize(
       scores: `{quality: float [N]}`.
       columns: `{name: int [N]}` for every name of `COLUMNS`.
       embeddings: `{quality: float [N, D]}` or None.
+      forgeries: names of the kinds of forgery, by id.
       **facts: `step`, `parameters`, `dataset` of the result.
 
     Overall, one image in several qualities is several examples, which are not each other's
@@ -101,7 +108,7 @@ def summarize(
         metrics[name]["video_auc"] = video_auc(
             pooled_scores, labels, _distinct(video, copies=len(used))
         )
-        per_forgery[name] = _by_forgery(pooled_scores, labels, forgery)
+        per_forgery[name] = _by_forgery(pooled_scores, labels, forgery, forgeries)
     kept = {quality: np.clip(values, 0, 1, dtype=np.float32) for quality, values in scores.items()}
     return Evaluation(kept, dict(columns), metrics, per_forgery, **facts)
 
@@ -113,15 +120,14 @@ def _distinct(ids: np.ndarray, *, copies: int) -> np.ndarray:
 
 
 def _by_forgery(
-    scores: np.ndarray, labels: np.ndarray, forgery: np.ndarray
+    scores: np.ndarray, labels: np.ndarray, forgery: np.ndarray, forgeries: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     real = labels == 0
     found = {}
     for kind in np.unique(forgery[~real]):
         fakes = ~real & (forgery == kind)
         chosen = real | fakes
-        name = FORGERIES[kind] if 0 <= kind < len(FORGERIES) else f"kind {kind}"
-        found[name] = {
+        found[forgery_name(forgeries, kind)] = {
             "auc": area_under_curve(scores[chosen], labels[chosen]),
             "accuracy": binary_metrics(scores[fakes], labels[fakes])["accuracy"],
             "count": int(fakes.sum()),

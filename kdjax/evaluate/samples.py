@@ -16,14 +16,14 @@ class Sample:
     Attributes:
       index: its position in the data set, by which its scores are found.
       label: 0 real, 1 fake.
-      forgery: position in `kdjax.types.FORGERIES`.
+      forgery: name of the kind of forgery.
       images: `{quality: uint8 [H, W, 3]}`, RGB.
       mask: uint8 `[H, W]` or `[H, W, 1]`, 255 where the image was forged, or None.
     """
 
     index: int
     label: int
-    forgery: int
+    forgery: str
     images: Mapping[str, np.ndarray]
     mask: np.ndarray | None = None
 

@@ -13,7 +13,7 @@ from kdjax.evaluate.metrics import THRESHOLD
 from kdjax.evaluate.runs import Run, describe
 from kdjax.evaluate.samples import Sample
 from kdjax.evaluate.tables import LOWER_IS_BETTER, METRICS, best_runs, metric, qualities_of
-from kdjax.types import FORGERIES, LABELS, QUALITIES
+from kdjax.types import LABELS, QUALITIES
 
 REPORT_RESAMPLES = 2000
 """Draws of the report's bootstraps: fewer than the sweep's own, in four qualities at once."""
@@ -109,11 +109,10 @@ def sample_card(sample: Sample, runs: Sequence[Run]) -> dict[str, Any]:
     mask = sample.mask
     if mask is not None:
         mask = mask.reshape(mask.shape[:2]) if mask.any() else None
-    kind = FORGERIES[sample.forgery] if 0 <= sample.forgery < len(FORGERIES) else "unknown"
     return {
         "index": sample.index,
         "label": LABELS[sample.label],
-        "kind": kind if sample.label else "",
+        "kind": sample.forgery if sample.label else "",
         "images": [(name, _data_address(sample.images[name])) for name in shown],
         "mask": None if mask is None else _data_address(mask),
         "rows": [[_verdict(sample, run, quality) for quality in shown] for run in runs],

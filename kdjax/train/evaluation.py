@@ -71,6 +71,7 @@ def evaluate_run(
             step=step,
             parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(variables["params"])),
             dataset={"name": dataset.name, "split": split, "images": total},
+            forgeries=dataset.forgeries,
             progress=count,
         )
     finally:

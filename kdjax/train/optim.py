@@ -8,7 +8,7 @@ import jax
 import optax
 
 from kdjax.checks import check_choice, check_non_negative, check_positive
-from kdjax.configs.ranges import OPTIMIZERS, SCHEDULES
+from kdjax.defaults import OPTIMIZERS, SCHEDULES
 from kdjax.extensions import NONE, Factories, Factory, check_new
 from kdjax.types import Array, PyTree
 

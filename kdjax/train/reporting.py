@@ -7,7 +7,7 @@ import numpy as np
 
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.dataset import Dataset, forgery_name
 from kdjax.data_pipeline.loader import read_examples
 from kdjax.evaluate.membership import is_sweep, read_membership
 from kdjax.evaluate.report import write_report
@@ -29,7 +29,7 @@ def collect_samples(dataset: Dataset, split: str) -> list[Sample]:
         Sample(
             index=int(example["index"]),
             label=int(example["label"]),
-            forgery=int(example["forgery"]),
+            forgery=forgery_name(dataset.forgeries, int(example["forgery"])),
             images={quality: _bytes(image) for quality, image in example["image"].items()},
             mask=example.get("forgery_mask"),
         )

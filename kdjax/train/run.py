@@ -90,9 +90,7 @@ class Run:
     def network(self) -> Network:
         """The student's network, untrained."""
         checkpoint.check_known_network(self.folder, self.config, self.extensions)
-        return student_network(
-            self.config, extensions=self.extensions, image_size=self.image_size
-        )
+        return student_network(self.config, extensions=self.extensions, image_size=self.image_size)
 
     @cached_property
     def image_size(self) -> int:

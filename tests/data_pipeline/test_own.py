@@ -48,6 +48,15 @@ def test_qualities_masks_and_ids_are_the_users(tmp_path):
     assert example["forgery_mask"].all()
 
 
+def test_kinds_of_forgery_have_the_users_names():
+    kinds = np.where(LABELS, np.arange(6) % 2 + 1, 0)
+    splits = {"train": arrays(forgery=kinds), "validation": arrays()}
+    data = Sources(splits, forgeries=("none", "mask", "paint"))
+    assert data.forgeries == ("none", "mask", "paint", "unknown")
+    np.testing.assert_array_equal(data.labels("train")["forgery"], kinds)
+    np.testing.assert_array_equal(data.labels("validation")["forgery"], np.where(LABELS, 3, 0))
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_source_of_grain_is_read_in_shuffled_batches(workers):
     rows = [

@@ -56,7 +56,7 @@ ARROWS = {
         *("kdjax.evaluate", "kdjax.data_pipeline", "kdjax.configs"),
     ),
     "kdjax.train.state": (*VOCABULARY, "kdjax.methods", "kdjax.models"),
-    "kdjax.train.optim": VOCABULARY,
+    "kdjax.train.optim": (*VOCABULARY, "kdjax.defaults"),
     "kdjax.train.step": (
         *(*VOCABULARY, "kdjax.methods", "kdjax.models", "kdjax.transforms"),
         *("kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),

@@ -103,6 +103,13 @@ def test_each_forgery_is_compared_with_all_reals():
         assert found[FORGERIES[kind]]["accuracy"] == pytest.approx(np.mean(fakes > 0.5))
 
 
+def test_forgeries_are_called_as_their_data_set_calls_them():
+    examples = make_examples()
+    batches = list(batched(examples, 8))
+    found = evaluate(brightness, batches, QUALITIES, forgeries=("none", "mask")).per_forgery["c40"]
+    assert set(found) == {"mask", "kind 2"}
+
+
 def test_videos_are_scored_by_their_mean():
     examples = make_examples()
     found = evaluate(brightness, batched(examples, 8), QUALITIES).metrics["c40"]["video_auc"]

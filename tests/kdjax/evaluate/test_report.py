@@ -9,6 +9,7 @@ from kdjax.checks import UserError
 from kdjax.evaluate.report import write_report
 from kdjax.evaluate.samples import Sample, pick_samples
 from kdjax.evaluate.spectrum import spectrum_difference
+from kdjax.types import FORGERIES
 
 HOSTILE = "<script>alert(1)<\\script>\"'&{{7*7}}<img src=x onerror=alert(2)>"
 SECTIONS = (
@@ -67,7 +68,7 @@ def make_samples(size=16):
         Sample(
             int(index),
             int(labels[index]),
-            int(forgery[index]),
+            FORGERIES[forgery[index]],
             {
                 quality: rng.integers(0, 256, (size, size, 3)).astype(np.uint8)
                 for quality in ("raw", "c23", "c40")
@@ -167,7 +168,7 @@ def test_samples_show_images_and_verdicts(report, make):
 
 def test_scores_of_another_data_set_are_not_shown(make, tmp_path):
     sample = make_samples()[0]
-    strange = Sample(sample.index, 1 - sample.label, 1, sample.images)
+    strange = Sample(sample.index, 1 - sample.label, "mouth", sample.images)
     path = write_report([make.run(tmp_path / "add")], tmp_path / "r.html", samples=[strange])
     assert "aria-label" not in read_page(path)[1].split("<article>")[1]
 
