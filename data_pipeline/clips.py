@@ -1,13 +1,23 @@
 """Short runs of consecutive frames, from which the encoder predicts the one that is wanted."""
 
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
-from kdjax.data_pipeline.video import Media, MediaError
+from kdjax.data_pipeline.video import MediaError
+
+
+class Footage(Protocol):
+    """What clips are taken from: a `video.Media` or a folder of `frames.Frames`."""
+
+    path: Path
+    frames: int
+
+    def read(self, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]: ...  # noqa: D102
 
 
 class Clip(NamedTuple):
@@ -24,11 +34,11 @@ class Clip(NamedTuple):
     position: int
 
 
-def sample_clips(media: Media, count: int, length: int, *, max_side: int) -> Iterator[Clip]:
+def sample_clips(media: Footage, count: int, length: int, *, max_side: int) -> Iterator[Clip]:
     """Yields clips around `count` evenly spaced frames, in order, holding one clip in memory.
 
     Args:
-      media: an open video or image.
+      media: an open video or image, or a folder of frames.
       count: how many clips; fewer if the video has fewer frames.
       length: frames of one clip; fewer if the video is shorter. The wanted frame lies two thirds
         in, where the encoder has predicted from earlier frames, except at the ends of the video.
@@ -37,19 +47,27 @@ def sample_clips(media: Media, count: int, length: int, *, max_side: int) -> Ite
     Raises:
       MediaError: the video ends before the frames it announces.
     """
-    count, length = min(count, media.frames), min(length, media.frames)
-    positions = [(2 * k + 1) * media.frames // (2 * count) for k in range(count)]
+    length = min(length, media.frames)
+    positions = spread(count, media.frames)
+    count = len(positions)
     starts = [min(max(p - anchor_of(length), 0), media.frames - length) for p in positions]
     window: deque[np.ndarray] = deque(maxlen=length)
     done = 0
-    for last, frame in enumerate(media):
-        window.append(_shrink(frame, max_side))
+    wanted = {place for start in starts for place in range(start, start + length)}
+    for last, frame in media.read(wanted):
+        window.append(shrink(frame, max_side))
         while done < count and starts[done] + length - 1 == last:
             yield Clip(np.stack(window), positions[done] - starts[done], positions[done])
             done += 1
         if done == count:
             return
     raise MediaError(media.path, f"truncated: fewer than the {media.frames} frames it announces")
+
+
+def spread(count: int, frames: int) -> list[int]:
+    """Returns the numbers of `count` evenly spaced frames of a video, or of all if it has fewer."""
+    count = min(count, frames)
+    return [(2 * k + 1) * frames // (2 * count) for k in range(count)]
 
 
 def anchor_of(length: int) -> int:
@@ -89,7 +107,8 @@ def still_to_clip(image: np.ndarray, length: int, *, seed: int) -> Clip:
     return Clip(frames, anchor, 0)
 
 
-def _shrink(frame: np.ndarray, max_side: int) -> np.ndarray:
+def shrink(frame: np.ndarray, max_side: int) -> np.ndarray:
+    """Returns a frame uint8 `[H, W, 3]` shrunk by area until its longer side is at most `max_side` pixels."""
     height, width = frame.shape[:2]
     scale = max_side / max(height, width)
     if scale >= 1:

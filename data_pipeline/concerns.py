@@ -22,7 +22,7 @@ def concerns(dataset: Dataset, codecs: Mapping[str, Mapping[str, int]]) -> list[
       dataset: a prepared data set.
       codecs: of each codec of its sources the number of items, and of those that lost nothing (`FaceDataset.codecs`).
     """
-    found = [*_lossy(codecs)]
+    found = _lossy(codecs) if "raw" in dataset.qualities else []
     for split in SPLITS:
         ids = dataset.labels(split)
         count = len(ids["label"])

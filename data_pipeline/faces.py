@@ -57,7 +57,12 @@ def make_detector(name: str) -> Detector:
 
 
 def find_face(frame: np.ndarray, detector: Detector) -> Box | None:
-    """Returns the largest face of a uint8 RGB frame, or `None` if it has none.
+    """Returns the largest face of a uint8 RGB frame, or `None` if it has none."""
+    return max(find_faces(frame, detector), key=lambda box: (box.area, box), default=None)
+
+
+def find_faces(frame: np.ndarray, detector: Detector) -> list[Box]:
+    """Returns the faces of a uint8 RGB frame.
 
     A large frame is searched at `COARSE_SIDE` first and in full only if that finds nothing.
     """
@@ -67,8 +72,8 @@ def find_face(frame: np.ndarray, detector: Detector) -> Box | None:
         searched = frame if scale == 1 else _scaled(frame, scale)
         found = [Box(*(round(edge / scale) for edge in box)) for box in detector(searched)]
         if found:
-            return max(found, key=lambda box: (box.area, box))
-    return None
+            return found
+    return []
 
 
 def square_around(box: Box, margin: float, height: int, width: int) -> Box:

@@ -17,7 +17,7 @@ import numpy as np
 
 from kdjax import checks
 from kdjax.data_pipeline import compression, prepared
-from kdjax.data_pipeline.builders.schema import QUALITY_FACTORS, SPLITS, FaceDataset
+from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset
 from kdjax.data_pipeline.concerns import concerns
 from kdjax.data_pipeline.dataset import IDS, Dataset, forgery_name
 from kdjax.types import LABELS
@@ -61,10 +61,7 @@ def complete(described: Manifest, folder: Path, builder: FaceDataset) -> Manifes
         "tools": tool_versions(),
         "counts": count_records(folder),
         "notes": builder.notes,
-        "qualities": {
-            "raw": "the source" if builder.codecs else "rendered",
-            **{name: f"raw by H.264, crf {crf}" for name, crf in QUALITY_FACTORS.items()},
-        },
+        "qualities": builder.made_from(),
         "codecs": builder.codecs,
         "concerns": concerns(prepared.open_dataset(folder), builder.codecs),
         "skipped": {

@@ -16,8 +16,20 @@ from kdjax.data_pipeline import manifest
 from kdjax.data_pipeline.builders.schema import FaceDataset
 from kdjax.data_pipeline.work import Work, default_workers
 
-DATASETS = ("folder", "synthfaces", "synthfaces/benchmark")
-"""Names of the data sets that can be prepared; after the slash, of a size and seed that are fixed."""
+DATASETS = (
+    *("folder", "synthfaces", "synthfaces/benchmark"),
+    *("faceforensics", "celebdf", "ffiw", "dfdc", "deepfakebench", "videos"),
+)
+"""Names of the data sets that can be prepared.
+
+After a slash stands what is fixed in size and seed, or the part of a data set, as `faceforensics/deepfakes`.
+"""
+
+SOURCES = {
+    "folder": "FOLDER with real/ and fake/ images and videos",
+    "videos": "FILE, a table .csv or .jsonl with columns path and label",
+}
+"""What a source is, where it is not simply the folder that holds the data set."""
 
 MARK = ".kdjax-partial"
 """A file that tells a folder of ours, which may be removed, from one of the user's."""
@@ -43,13 +55,13 @@ def prepare(
     renamed to `OUTPUT`. What is there already with the same options is kept as it is.
 
     Args:
-      dataset: one of `DATASETS`.
+      dataset: one of `DATASETS`, or one with its part after a slash.
       output: the folder to make.
-      source: for `folder`: the user's folder with `real/` and `fake/`.
+      source: of what is made of files: their folder; for `videos` their table.
       forge: for `folder`: make self-blended fakes from the real items.
       image_size: side of the stored faces in pixels; `None` takes the data set's own default.
-      frames_per_video: for `folder`: how many frames to take from a video.
-      detector: for `folder`: `hog`, or the path of a YuNet model file (`.onnx`).
+      frames_per_video: of what is made of files: how many frames to take from a video.
+      detector: of what is made of files: `hog`, or the path of a YuNet model file (`.onnx`).
       workers: processes; 0 works in this one; `None` takes one a processor.
       overwrite: replace a data set of other options that lies in `output`.
       seed: decides splits, motion and forgeries; `None` takes the data set's own default.
@@ -87,28 +99,31 @@ def _builder_class(dataset: str) -> type[FaceDataset]:
         from kdjax.data_pipeline.builders.synthfaces import SynthFaces
 
         return SynthFaces
-    if dataset == "folder":
-        from kdjax.data_pipeline.builders.folder import Folder
+    from kdjax.data_pipeline.builders.media import BUILDERS
 
-        return Folder
-    raise ValueError(f"no builder makes {dataset!r}")
+    return BUILDERS[dataset]
 
 
 def _make_builder(dataset: str, data_dir: Path, output: Path, given: dict[str, Any]) -> FaceDataset:
-    if dataset not in DATASETS:
+    kind, _, part = dataset.partition("/")
+    parted = kind in DATASETS and kind not in ("folder", "synthfaces")
+    if dataset not in DATASETS and not (part and parted):
         raise checks.UserError(f"unknown data set {dataset!r}; {checks.nearest(dataset, DATASETS)}")
-    kind, _, fixed = dataset.partition("/")
     builder_class = _builder_class(kind)
     extra: dict[str, Any] = {}
     source = given.pop("source")
-    if dataset == "folder":
-        if source is None:
-            raise checks.UserError("the folder data set needs --source=FOLDER with real/ and fake/")
+    fixed = "" if parted else part
+    if kind == "synthfaces":
+        if source is not None:
+            raise checks.UserError(f"--source belongs to data sets made of files, not to {dataset}")
+    elif source is None:
+        raise checks.UserError(f"{kind} needs --source={SOURCES.get(kind, 'FOLDER')}")
+    else:
         extra = {"source": Path(source).expanduser(), "output": output}
-    elif source is not None:
-        raise checks.UserError(f"--source belongs to the folder data set, not to {dataset}")
     known = builder_class.option_names()
     chosen = {name: value for name, value in given.items() if value is not None}
+    if part and parted:
+        chosen["part"] = part
     for name in chosen:
         if fixed:
             raise checks.UserError(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdjax.arguments import PARTS, add_prepare
 from kdjax.checks import UserError
 from kdjax.version import __version__
 
@@ -131,7 +132,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows every default, and the epilogue as it is written."""
+    """Shows every default that says something, and the epilogue as it is written."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_nothing = action.default is None or action.default is False or action.default == ""
+        return action.help if says_nothing else super()._get_help_string(action)
 
 
 def _command(
@@ -159,63 +164,9 @@ def _demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _prepare(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "prepare", "make a data set of faces in three qualities")
-    parser.add_argument(
-        "--dataset",
-        default="folder",
-        choices=("folder", "synthfaces", "synthfaces/benchmark"),
-        help="kind of data set; synthfaces/benchmark is of a fixed size and seed",
-    )
-    parser.add_argument(
-        "--source", type=Path, help="folder with real/ and fake/ images and videos (folder)"
-    )
-    parser.add_argument("--output", type=Path, help="where the data set goes", required=True)
-    parser.add_argument(
-        "--forge", action="store_true", help="make fakes out of the real faces (folder)"
-    )
-    parser.add_argument(
-        "--image_size",
-        type=int,
-        help="side of the faces in pixels; default: 128, 64 for synthfaces",
-    )
-    parser.add_argument(
-        "--frames", type=int, help="frames kept of each video (folder); default: 16"
-    )
-    parser.add_argument(
-        "--detector", help="hog, or a YuNet model file (.onnx) (folder); default: hog"
-    )
-    parser.add_argument(
-        "--face_side",
-        type=int,
-        help="shrink frames before they are forged and compressed until the crop has so many pixels "
-        "a side (folder); default: frames stay as they are",
-    )
-    parser.add_argument(
-        "--forge_sharpness",
-        type=float,
-        help="multiplies how far a forgery changes sharpness (folder); default: 1",
-    )
-    parser.add_argument(
-        "--forge_grid",
-        type=float,
-        help="largest strength of a generator's grid in a forgery, in steps of 8 bits (folder); "
-        "default: 0",
-    )
-    parser.add_argument(
-        "--takes",
-        type=int,
-        help="how often a still is taken, cut out a little differently and forged anew each time "
-        "(folder); default: 1",
-    )
-    parser.add_argument(
-        "--test_share", type=float, help="share of the people in the test (folder); default: 0.15"
-    )
-    parser.add_argument("--identities", type=int, help="people to draw (synthfaces); default: 240")
-    parser.add_argument("--seed", type=int, help="seed of everything that is drawn; default: 0")
-    parser.add_argument("--workers", type=int, help="processes; default: one a core")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace a data set made with other options"
-    )
+    parser = _command(commands, "prepare", "make a data set of faces in several qualities")
+    parser.epilog = PARTS
+    add_prepare(parser)
 
 
 def _add_program(parser: argparse.ArgumentParser) -> None:

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from kdjax.data_pipeline import clips, compression, faces, forge, video
+from kdjax.data_pipeline import clips, compression, faces, forge, tracking, video
 from kdjax.data_pipeline.builders import schema
-from kdjax.data_pipeline.builders.options import FolderConfig
-from kdjax.data_pipeline.builders.sources import Item
+from kdjax.data_pipeline.builders.options import MediaConfig
+from kdjax.data_pipeline.frames import Frames, open_source
+from kdjax.data_pipeline.trees.item import Item
 from kdjax.data_pipeline.work import Result
 
 _CAMERA = 1
@@ -17,10 +20,11 @@ _CAMERA = 1
 
 
 class Task(NamedTuple):
-    """What a worker needs for one item."""
+    """What a worker needs for one item; a quality that it has no file of is made from its best."""
 
     item: Item
-    config: FolderConfig
+    config: MediaConfig
+    qualities: tuple[str, ...]
 
 
 class Scene(NamedTuple):
@@ -34,24 +38,69 @@ class Scene(NamedTuple):
 def process_item(task: Task) -> Result:
     """Returns the examples of one item: their ids, and the PNG of each quality and mask.
 
-    `examples` lists `label`, `forgery` and `frame`; example N's images are `N/raw`, `N/c23`,
-    `N/c40` and `N/mask`. `faceless` counts sampled frames without a face; `reason` says why there
-    is no example at all. `source` is what `raw` was made from.
+    `examples` lists `label`, `forgery` and `frame`; example N's images are `N/QUALITY` and `N/mask`. `faceless` counts
+    sampled frames without a face; `reason` says why there is no example at all. `source` is what the best quality was
+    made from; `notes` counts what else is worth knowing.
     """
-    result: Result = {"examples": [], "faceless": 0, "reason": ""}
+    result: Result = {"examples": [], "faceless": 0, "reason": "", "notes": {}}
+    best, *others = task.item.files.items()
+    squares: dict[int, tuple[int, faces.Box]] = {}
     try:
-        with video.open_media(task.item.path) as media:
+        with open_source(best[1]) as media:
             result["source"] = {"codec": media.codec, "lossless": media.lossless}
+            still = media.frames == 1 and not isinstance(media, Frames)
+            track = None if still or task.item.cropped else _track(best[1], task.config, result)
             for clip in _clips(media, task.config):
-                _add_examples(result, clip, media.frames == 1, task)
+                box = _face(clip, track, task)
+                if box is None:
+                    result["faceless"] += 1
+                    continue
+                squares[clip.position] = (
+                    len(result["examples"]),
+                    _square(clip.frames, box, task.config, None),
+                )
+                _add_examples(result, clip, box, still, task, best[0])
+            for quality, path in others:
+                if quality in task.qualities:
+                    _add_quality(result, quality, path, media, squares, task.config)
     except video.MediaError as error:
-        return {"examples": [], "faceless": 0, "reason": error.reason}
+        return {"examples": [], "faceless": 0, "reason": error.reason, "notes": {}}
+    if task.item.mask is not None and squares:
+        _add_masks(result, task.item.mask, squares, task.config)
     if not result["examples"]:
         result["reason"] = "no face was found"
     return result
 
 
-def _clips(media: video.Media, config: FolderConfig) -> Iterator[clips.Clip]:
+def _track(path: Path, config: MediaConfig, result: Result) -> tracking.Track:
+    """Follows the largest face of a video; the video is decoded once for it, one frame at a time."""
+    with open_source(path) as media:
+        positions = clips.spread(config.frames_per_video, media.frames)
+        detector = faces.make_detector(config.detector)
+        track = tracking.find_track(
+            media, positions, detector, every=config.detect_every, max_side=config.max_side
+        )
+    for name, seen in (
+        ("videos_with_cuts", track.cuts),
+        ("videos_with_several_faces", track.crowded),
+    ):
+        if seen:
+            result["notes"][name] = 1
+    return track
+
+
+def _face(clip: clips.Clip, track: tracking.Track | None, task: Task) -> faces.Box | None:
+    frame = clip.frames[clip.anchor]
+    if task.item.cropped:
+        return faces.Box(0, 0, frame.shape[1], frame.shape[0])
+    if track is None:
+        return faces.find_face(frame, faces.make_detector(task.config.detector))
+    box = track.boxes.get(clip.position)
+    inside = box is not None and box.left < frame.shape[1] and box.top < frame.shape[0]
+    return box if inside and box is not None and box.right > 0 and box.bottom > 0 else None
+
+
+def _clips(media: video.Media | Frames, config: MediaConfig) -> Iterator[clips.Clip]:
     for clip in clips.sample_clips(
         media, config.frames_per_video, config.clip_length, max_side=config.max_side
     ):
@@ -63,13 +112,11 @@ def _clips(media: video.Media, config: FolderConfig) -> Iterator[clips.Clip]:
         yield clip
 
 
-def _add_examples(result: Result, clip: clips.Clip, still: bool, task: Task) -> None:
+def _add_examples(
+    result: Result, clip: clips.Clip, box: faces.Box, still: bool, task: Task, best: str
+) -> None:
     """Appends what one wanted frame gives: the item itself, and a forgery if one is asked for."""
     config = task.config
-    box = faces.find_face(clip.frames[clip.anchor], faces.make_detector(config.detector))
-    if box is None:
-        result["faceless"] += 1
-        return
     for take in range(config.takes if still else 1):
         seed = _seed(task, take)
         square = _square(clip.frames, box, config, seed if take else None)
@@ -82,21 +129,80 @@ def _add_examples(result: Result, clip: clips.Clip, still: bool, task: Task) -> 
                 version = clips.still_to_clip(frames[0], config.clip_length, seed=seed)
                 version = version._replace(position=take)
             position = len(result["examples"])
-            for quality, image in _qualities(version).items():
-                face = faces.crop(image, scene.square, config.image_size)
-                result[f"{position}/{quality}"] = schema.encode_png(face)
-            # Enlarging by cubic splines overshoots; a mask stays 0 or 255.
-            mask = np.where(faces.crop(mask, scene.square, config.image_size) > 127, 255, 0)
-            result[f"{position}/mask"] = schema.encode_png(mask.astype(np.uint8))
+            made = [quality for quality in task.qualities if quality not in task.item.files]
+            for quality, image in _qualities(version, best, made).items():
+                if quality in task.qualities:
+                    face = faces.crop(image, scene.square, config.image_size)
+                    result[f"{position}/{quality}"] = schema.encode_png(face)
+            result[f"{position}/mask"] = _mask(mask, scene.square, config.image_size)
             label = int(forgery != "none")
             result["examples"].append(
                 {"label": label, "forgery": forgery, "frame": version.position}
             )
 
 
-def _square(
-    frames: np.ndarray, box: faces.Box, config: FolderConfig, seed: int | None
-) -> faces.Box:
+def _add_quality(
+    result: Result,
+    quality: str,
+    path: Path,
+    best: video.Media | Frames,
+    squares: dict[int, tuple[int, faces.Box]],
+    config: MediaConfig,
+) -> None:
+    """Cuts the same squares out of another quality's own file.
+
+    Raises:
+      MediaError: it is not, frame by frame, the same video.
+    """
+    try:
+        with open_source(path) as media:
+            if media.frames != best.frames:
+                raise video.MediaError(
+                    path, f"has {media.frames} frames, the best quality {best.frames}"
+                )
+            if media.rate != best.rate:
+                raise video.MediaError(
+                    path, f"has {media.rate:g} frames/s, the best quality {best.rate:g}"
+                )
+            if media.size != best.size:
+                raise video.MediaError(
+                    path, "is {}x{}, the best quality {}x{}".format(*media.size, *best.size)
+                )
+            for clip in clips.sample_clips(
+                media, config.frames_per_video, 1, max_side=config.max_side
+            ):
+                if clip.position in squares:
+                    position, square = squares[clip.position]
+                    face = faces.crop(clip.frames[0], square, config.image_size)
+                    result[f"{position}/{quality}"] = schema.encode_png(face)
+    except video.MediaError as error:
+        raise video.MediaError(path, f"{quality}: {error.reason}") from error
+
+
+def _add_masks(
+    result: Result, path: Path, squares: dict[int, tuple[int, faces.Box]], config: MediaConfig
+) -> None:
+    """Cuts the same squares out of the video of the masks; one that does not fit leaves the masks dark, and a note."""
+    masks = {}
+    with suppress(video.MediaError, ValueError), open_source(path) as media:
+        for clip in clips.sample_clips(media, config.frames_per_video, 1, max_side=config.max_side):
+            if clip.position in squares:
+                position, square = squares[clip.position]
+                bright = clip.frames[0].max(axis=-1)
+                masks[f"{position}/mask"] = _mask(bright, square, config.image_size)
+    if len(masks) < len(squares):
+        result["notes"]["videos_with_unusable_masks"] = 1
+    else:
+        result.update(masks)
+
+
+def _mask(mask: np.ndarray, square: faces.Box, size: int) -> bytes:
+    """Returns the PNG of a mask's crop; enlarging by cubic splines overshoots, and a mask stays 0 or 255."""
+    cropped = np.where(faces.crop(mask, square, size) > 127, 255, 0)
+    return schema.encode_png(cropped.astype(np.uint8))
+
+
+def _square(frames: np.ndarray, box: faces.Box, config: MediaConfig, seed: int | None) -> faces.Box:
     """Returns the square to cut out; with a seed, moved by up to 8 % and scaled by up to 15 %."""
     if seed is None:
         return faces.square_around(box, config.margin, *frames.shape[1:3])
@@ -110,19 +216,21 @@ def _square(
 def _versions(scene: Scene, task: Task, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
     """Yields frames, forgery mask and kind of forgery."""
     nothing = np.zeros(scene.frames.shape[1:3], np.uint8)
-    yield scene.frames, nothing, "unknown" if task.item.label else "none"
+    yield scene.frames, nothing, task.item.forgery
     if task.config.forge and task.item.label == 0:
         strength = {"sharpness": task.config.forge_sharpness, "grid": task.config.forge_grid}
         yield *forge.self_blend(scene.frames, scene.box, seed=seed, **strength), "self_blended"
 
 
-def _qualities(clip: clips.Clip) -> dict[str, np.ndarray]:
-    """Returns the wanted frame, whole, in every quality."""
+def _qualities(clip: clips.Clip, best: str, made: list[str]) -> dict[str, np.ndarray]:
+    """Returns the wanted frame, whole, in its best quality and in those that are made from it."""
     compressed = {
-        quality: compression.compress_clip(clip.frames, crf)[clip.anchor]
-        for quality, crf in schema.QUALITY_FACTORS.items()
+        quality: compression.compress_clip(clip.frames, schema.QUALITY_FACTORS[quality])[
+            clip.anchor
+        ]
+        for quality in made
     }
-    return {"raw": clip.frames[clip.anchor], **compressed}
+    return {best: clip.frames[clip.anchor], **compressed}
 
 
 def _seed(task: Task, take: int = 0) -> int:

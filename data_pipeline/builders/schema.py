@@ -27,7 +27,6 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     A subclass names its `CONFIG`, a dataclass over `tfds.core.BuilderConfig` with defaults for
     every field (`name` too) and at least `image_size` and `seed`; its other fields are the options
     that `kdjax prepare` accepts and that the manifest records. All randomness comes from the seed.
-    `FORGERIES` are the names of its kinds of forgery, `none` first, if these are not those of `kdjax.types`.
 
     Attributes:
       work: how items are worked through; their results are kept between runs.
@@ -38,7 +37,6 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     """
 
     CONFIG: ClassVar[type[tfds.core.BuilderConfig]]
-    FORGERIES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, work: Work = Work(), **arguments: Any):  # noqa: B008
         self.work = work
@@ -61,6 +59,15 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         """Returns the names of the qualities that are stored."""
         return QUALITIES
 
+    def forgeries(self) -> tuple[str, ...]:
+        """Returns the names of the kinds of forgery, `none` first; nothing for those of `kdjax.types`."""
+        return ()
+
+    def made_from(self) -> dict[str, str]:
+        """Returns what each quality is made from."""
+        made = {name: f"raw by H.264, crf {crf}" for name, crf in QUALITY_FACTORS.items()}
+        return {"raw": "rendered", **made}
+
     def recorded_source(self) -> dict[str, Any]:
         """Returns what identifies the source, without a path; nothing if there is none."""
         return {}
@@ -69,7 +76,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         return _LocalInfo(
             builder=self,
             description=type(self).__doc__,
-            features=features(self.builder_config.image_size, self.qualities(), self.FORGERIES),
+            features=features(self.builder_config.image_size, self.qualities(), self.forgeries()),
         )
 
 
@@ -149,11 +156,12 @@ def assign_splits(
     *,
     seed: int = 0,
     fractions: tuple[float, ...] = SPLIT_FRACTIONS,
+    splits: Sequence[str] = SPLITS,
 ) -> dict[str, str]:
     """Returns `{identity: split}`, the same on every machine and in any order.
 
     Identities are ranked by a hash of seed and name; consecutive shares of the ranking become the
-    splits. From three identities on no split is empty.
+    splits. With as many identities as splits no split is empty.
     """
 
     def rank(name: str) -> bytes:
@@ -161,13 +169,13 @@ def assign_splits(
 
     names = sorted(set(identities), key=rank)
     bounds = np.round(np.cumsum(fractions) / np.sum(fractions) * len(names)).astype(int)
-    if len(names) >= len(SPLITS):
-        for position in range(len(SPLITS)):
+    if len(names) >= len(splits):
+        for position in range(len(splits)):
             bounds[position] = max(bounds[position], position + 1)
-            bounds[position] = min(bounds[position], len(names) - (len(SPLITS) - 1 - position))
+            bounds[position] = min(bounds[position], len(names) - (len(splits) - 1 - position))
     edges = [0, *bounds.tolist()]
     return {
         name: split
-        for split, start, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
+        for split, start, stop in zip(splits, edges[:-1], edges[1:], strict=True)
         for name in names[start:stop]
     }

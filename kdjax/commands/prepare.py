@@ -2,7 +2,7 @@
 
 import argparse
 
-from kdjax.checks import UserError
+from kdjax.arguments import prepare_options
 from kdjax.data_pipeline.prepare import prepare
 from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.files import read_json
@@ -10,25 +10,13 @@ from kdjax.files import read_json
 
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
-    if options.dataset == "folder" and options.source is None:
-        raise UserError("--source is missing: the folder with real/ and fake/ images and videos")
     path = prepare(
         options.dataset,
         options.output,
         source=options.source,
-        forge=options.forge,
-        frames_per_video=options.frames,
-        detector=options.detector,
-        face_side=options.face_side,
-        forge_sharpness=options.forge_sharpness,
-        forge_grid=options.forge_grid,
-        takes=options.takes,
-        test_share=options.test_share,
-        identities=options.identities,
-        image_size=options.image_size,
-        seed=options.seed,
         workers=options.workers,
         overwrite=options.overwrite,
+        **prepare_options(options),
     )
     dataset = open_dataset(path)
     sizes = ", ".join(f"{split} {size}" for split, size in dataset.sizes.items())

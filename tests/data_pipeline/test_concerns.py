@@ -15,6 +15,8 @@ EVEN = {
 class Stub:
     """The ids of three splits."""
 
+    qualities = ("raw",)
+
     def __init__(self, **train):
         self.train = {**EVEN, **train}
 

@@ -9,9 +9,11 @@ import pytest
 
 from kdjax import checks
 from kdjax.data_pipeline import clips, compression, faces, video
-from kdjax.data_pipeline.builders import items, sources
+from kdjax.data_pipeline.builders import items
 from kdjax.data_pipeline.builders.options import FolderConfig
 from kdjax.data_pipeline.faces import Box
+from kdjax.data_pipeline.trees import folder
+from kdjax.data_pipeline.trees.item import Item, summary
 from kdjax.types import QUALITIES
 
 FACE = Box(20, 10, 52, 42)
@@ -36,13 +38,17 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def scan(source, forge=False):
-    return sources.scan(source, forge=forge, output=source.parent / "output")
+    return folder.scan(source, source.parent / "output", forge=forge).items
+
+
+def task_of(path, config, label=0):
+    item = Item(path.name, {"raw": path}, label, "unknown" if label else "none", ("someone",))
+    return items.Task(item, config, QUALITIES)
 
 
 def process(path, label=0, **options):
-    item = sources.Item(path, path.name, label, "someone")
     config = FolderConfig(**{"image_size": 42, "clip_length": 5, **options})
-    return items.process_item(items.Task(item, config))
+    return items.process_item(task_of(path, config, label))
 
 
 def image(result, name):
@@ -64,7 +70,7 @@ def image(result, name):
     ],
 )
 def test_names_tell_who_it_is(parts, identity):
-    assert sources.identity_of(parts) == identity
+    assert folder.identity_of(parts) == identity
 
 
 def test_any_nesting_is_found_in_order_and_litter_is_left(tmp_path):
@@ -85,7 +91,7 @@ def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(checks.UserError, match=r"cannot look into .*locked: Permission denied"):
-        sources.scan(tmp_path, forge=True, output=tmp_path / "out")
+        folder.scan(tmp_path, tmp_path / "out", forge=True)
 
 
 def test_links_that_lead_in_a_circle_end(tmp_path):
@@ -131,17 +137,17 @@ def test_a_missing_source_and_an_output_inside_are_refused(tmp_path):
         scan(tmp_path / "missing")
     touch(tmp_path, "real/a.png", "fake/b.png")
     with pytest.raises(checks.UserError, match="lies inside"):
-        sources.scan(tmp_path, forge=False, output=tmp_path / "real/output")
-    assert sources.scan(tmp_path, forge=False, output=tmp_path / "output")
+        folder.scan(tmp_path, tmp_path / "real/output")
+    assert folder.scan(tmp_path, tmp_path / "output").items
 
 
 def test_a_state_changes_with_name_class_and_size_alone(tmp_path):
     touch(tmp_path, "real/a.png", "fake/b.png")
-    before = sources.summary(scan(tmp_path))
+    before = summary(scan(tmp_path))
     os.utime(tmp_path / "real/a.png", (1, 1))
-    assert sources.summary(scan(tmp_path)) == before
+    assert summary(scan(tmp_path)) == before
     (tmp_path / "real/a.png").write_text("longer than it was")
-    assert sources.summary(scan(tmp_path))["fingerprint"] != before["fingerprint"]
+    assert summary(scan(tmp_path))["fingerprint"] != before["fingerprint"]
 
 
 def test_a_still_gives_one_example_aligned_in_every_quality(make, tmp_path):
@@ -164,8 +170,7 @@ def test_the_whole_frame_is_compressed_then_cut(make, tmp_path):
     pixels = make.moving_frames(1, 60, 80)[0]
     path = make.write_image(tmp_path / "a.png", pixels)
     result = process(path)
-    item = sources.Item(path, path.name, 0, "someone")
-    seed = items._seed(items.Task(item, FolderConfig()))
+    seed = items._seed(task_of(path, FolderConfig()))
     clip = clips.still_to_clip(pixels, 5, seed=seed)
     whole = compression.compress_clip(clip.frames, 40)[clip.anchor]
     np.testing.assert_array_equal(image(result, "0/c40"), faces.crop(whole, SQUARE, 42))
@@ -272,7 +277,7 @@ def test_damage_in_the_middle_gives_up_the_whole_item(make, tmp_path):
     second = make.write_video(tmp_path / "b.ts", make.moving_frames(20, 80, 80)).read_bytes()
     (tmp_path / "both.ts").write_bytes(first + second)
     result = process(tmp_path / "both.ts")
-    assert list(result) == ["examples", "faceless", "reason"]
+    assert list(result) == ["examples", "faceless", "reason", "notes"]
     assert result["examples"] == []
     assert "resolution changes" in result["reason"]
 

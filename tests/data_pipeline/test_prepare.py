@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from kdjax import checks
 from kdjax.cli import main
 from kdjax.data_pipeline import compression, faces, loader, manifest, prepared
-from kdjax.data_pipeline.builders import folder, schema
+from kdjax.data_pipeline.builders import media, schema
 from kdjax.data_pipeline.faces import Box
 from kdjax.data_pipeline.prepare import prepare
 
@@ -35,13 +35,13 @@ def drawn_faces(monkeypatch):
 def processed(monkeypatch):
     """Lists the items that are really worked on."""
     done = []
-    original = folder.process_item
+    original = media.process_item
 
     def process_item(task):
         done.append(task.item.name)
         return original(task)
 
-    monkeypatch.setattr(folder, "process_item", process_item)
+    monkeypatch.setattr(media, "process_item", process_item)
     return done
 
 

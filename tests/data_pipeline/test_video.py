@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from kdjax.data_pipeline import compression, video
+from kdjax.data_pipeline import compression, containers, video
 
 LOSSLESS = (".png", ".bmp", ".tiff", ".webp", ".ppm")
 CONTAINERS = (".mp4", ".mov", ".mkv", ".avi", ".ts", ".flv")
@@ -175,7 +175,7 @@ def test_unguarded_ffmpeg_would_have_read_the_other_file(make, tmp_path):
 
 def test_nothing_that_refers_to_other_files_is_on_the_list():
     dangerous = {"concat", "hls", "dash", "image2", "lavfi", "sdp", "rtsp", "tee", "imf", "tty"}
-    allowed = {name for entry in video.FORMATS for name in entry.split(",")}
+    allowed = {name for entry in containers.FORMATS for name in entry.split(",")}
     assert not allowed & dangerous
     assert allowed <= av.formats_available | {"mov", "m4a", "3gp", "3g2", "mj2", "matroska", "webm"}
 

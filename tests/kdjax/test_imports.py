@@ -65,6 +65,7 @@ ARROWS = {
     "kdjax.train.parallel": VOCABULARY,
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
+    "kdjax.arguments": (),
     "kdjax.cli": ANYTHING,
     "kdjax.commands": ANYTHING,
     "kdjax.demo": ANYTHING,

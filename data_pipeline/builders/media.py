@@ -1,0 +1,245 @@
+"""Data sets made of images and videos: of the user's own, and of those that labs distribute."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from kdjax import checks
+from kdjax.data_pipeline import faces, splits
+from kdjax.data_pipeline.builders import schema
+from kdjax.data_pipeline.builders.items import Task, process_item
+from kdjax.data_pipeline.builders.options import FolderConfig, MediaConfig, TreeConfig
+from kdjax.data_pipeline.trees import (
+    celebdf,
+    deepfakebench,
+    dfdc,
+    faceforensics,
+    ffiw,
+    folder,
+    item,
+    table,
+)
+from kdjax.data_pipeline.trees.item import Item
+from kdjax.data_pipeline.work import Result
+from kdjax.types import FORGERIES, QUALITIES
+
+
+class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[call-arg]
+    """Faces of a tree of images and videos.
+
+    A subclass names the module of its `TREE`, whose `scan(source, output, **CONFIG.scan_options())` returns a `Tree`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    CONFIG: ClassVar[type[MediaConfig]] = TreeConfig
+    TREE: Any = None
+
+    def __init__(self, *, source: Path, output: Path, config: MediaConfig, **arguments: Any):
+        faces.make_detector(config.detector)
+        self._tree = self.TREE.scan(source, output, **config.scan_options())
+        self._qualities = _stored(self._tree.items, config)
+        super().__init__(config=config, **arguments)
+        self.skipped += self._tree.skipped
+        if isinstance(config, TreeConfig) and not config.reencode:
+            self._leave_out_incomplete()
+        self.notes |= self._tree.notes
+
+    def qualities(self) -> tuple[str, ...]:
+        """Returns the names of the qualities that are stored."""
+        return self._qualities
+
+    def forgeries(self) -> tuple[str, ...]:
+        """Returns the names of the kinds of forgery."""
+        return self._tree.forgeries
+
+    def made_from(self) -> dict[str, str]:
+        """Returns what each quality is made from."""
+        found = {}
+        for quality in self._qualities:
+            best = Counter(next(iter(e.files)) for e in self._tree.items if quality not in e.files)
+            made = [
+                f"{name} by H.264, crf {schema.QUALITY_FACTORS.get(quality)}"
+                + (f" (of {count} items)" if count < len(self._tree.items) else "")
+                for name, count in sorted(best.items())
+            ]
+            own = ["the source"] if best.total() < len(self._tree.items) else []
+            found[quality] = "; ".join(own + made)
+        return found
+
+    def recorded_options(self) -> dict[str, Any]:
+        """Returns the options; a detector's file by the hash of its bytes."""
+        options = super().recorded_options()
+        if options["detector"] != "hog":
+            model = Path(options["detector"]).expanduser().read_bytes()
+            options["detector"] = f"yunet {hashlib.sha256(model).hexdigest()[:16]}"
+        if "qualities" in options:
+            options["qualities"] = list(options["qualities"])
+        return options
+
+    def recorded_source(self) -> dict[str, Any]:
+        """Returns the number of items, and a hash of the names and sizes of their files."""
+        return dict(item.summary(self._tree.items))
+
+    def _leave_out_incomplete(self) -> None:
+        """Leaves out what lacks a quality that is stored."""
+        kept = []
+        for each in self._tree.items:
+            lacking = [quality for quality in self._qualities if quality not in each.files]
+            if lacking:
+                reason = f"has no {' and no '.join(lacking)}"
+                self.skipped.append({"item": each.name, "reason": reason})
+            else:
+                kept.append(each)
+        self._tree = dataclasses.replace(self._tree, items=kept)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        """Works through all items first: who goes where is decided among those that have a face."""
+        usable = []
+        for each, result in zip(self._tree.items, self._results(self._tree.items), strict=True):
+            self._account(each, result)
+            if result["examples"]:
+                usable.append(each)
+        if not usable:
+            reasons = sorted({entry["reason"] for entry in self.skipped})
+            raise checks.UserError(f"no item of the source can be used: {'; '.join(reasons[:3])}")
+        config = self.builder_config
+        made = (1,) if config.forge else ()
+        found = splits.assign(usable, seed=config.seed, fractions=config.fractions(), made=made)
+        reason = "its people came into different splits"
+        self.skipped += [{"item": name, "reason": reason} for name in found.left_out]
+        if found.shared:
+            self.notes["people_in_several_splits"] = found.shared
+        people = sorted({each.identity for each in usable})
+        numbers = {name: number for number, name in enumerate(people)}
+        chosen = {
+            split: [each for each in usable if found.of.get(each.name) == split]
+            for split in schema.SPLITS
+        }
+        return {
+            split: self._generate_examples(items, numbers)
+            for split, items in chosen.items()
+            if items
+        }
+
+    def _results(self, items: list[Item], *, again: bool = False) -> Iterator[Result]:
+        tasks = [Task(each, self.builder_config, self._qualities) for each in items]
+        keys = [item.state_key(each) for each in items]
+        work = dataclasses.replace(self.work, workers=0, progress=False) if again else self.work
+        return work.run(process_item, tasks, keys=keys, description="faces")
+
+    def _account(self, each: Item, result: Result) -> None:
+        for name, count in result["notes"].items():
+            self.notes[name] = self.notes.get(name, 0) + count
+        if result["reason"]:
+            self.skipped.append({"item": each.name, "reason": result["reason"]})
+            return
+        codec, lossless = result["source"]["codec"], result["source"]["lossless"]
+        known = self.codecs.setdefault(codec, {"items": 0, "lossless": 0})
+        known["items"] += 1
+        known["lossless"] += lossless
+        if result["faceless"]:
+            self.notes["frames_without_face"] = (
+                self.notes.get("frames_without_face", 0) + result["faceless"]
+            )
+
+    def _generate_examples(
+        self, items: list[Item], identities: dict[str, int]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        order = {each.name: 2 * number for number, each in enumerate(self._tree.items)}
+        videos: dict[str, int] = {}
+        for each in self._tree.items:
+            videos.setdefault(each.video or each.name, order[each.name])
+        for each, result in zip(items, self._results(items, again=True), strict=True):
+            for position, example in enumerate(result["examples"]):
+                record = schema.encode_example(
+                    {quality: result[f"{position}/{quality}"] for quality in self._qualities},
+                    result[f"{position}/mask"],
+                    label=example["label"],
+                    forgery=example["forgery"],
+                    video=videos[each.video or each.name] + (example["forgery"] == "self_blended"),
+                    identity=identities[each.identity],
+                    frame=example["frame"],
+                    forgeries=self.forgeries() or FORGERIES,
+                )
+                yield f"{order[each.name]:09d}_{position:06d}", record
+
+
+def _stored(items: list[Item], config: MediaConfig) -> tuple[str, ...]:
+    """Returns the qualities that are stored.
+
+    Raises:
+      checks.UserError: one that is asked for is neither there nor can be made.
+    """
+    there = [quality for quality in QUALITIES if any(quality in each.files for each in items)]
+    if not isinstance(config, TreeConfig):
+        return QUALITIES
+    for quality in config.qualities:
+        if quality not in QUALITIES:
+            raise checks.UserError(
+                f"qualities names {quality!r}; {checks.nearest(quality, QUALITIES)}"
+            )
+        makes = config.reencode and quality in schema.QUALITY_FACTORS
+        if quality not in there and not makes:
+            way = "nothing makes it" if config.reencode else "--reencode makes it from the best one"
+            raise checks.UserError(
+                f"the source has no files of quality {quality!r}, it has {', '.join(there)}; {way}"
+            )
+    below = QUALITIES[QUALITIES.index(there[0]) :] if config.reencode else there
+    return tuple(config.qualities or below)
+
+
+class Folder(MediaDataset):
+    """Faces from the user's own images and videos, in three qualities."""
+
+    CONFIG = FolderConfig
+    TREE = folder
+
+
+class FaceForensics(MediaDataset):
+    """Faces from FaceForensics++ or DeepFakeDetection, in the qualities that were downloaded."""
+
+    name = "faceforensics"
+    TREE = faceforensics
+
+
+class CelebDF(MediaDataset):
+    """Faces from Celeb-DF."""
+
+    name = "celebdf"
+    TREE = celebdf
+
+
+class Ffiw(MediaDataset):
+    """Faces from FFIW10K."""
+
+    TREE = ffiw
+
+
+class Dfdc(MediaDataset):
+    """Faces from the training parts of the Deepfake Detection Challenge."""
+
+    TREE = dfdc
+
+
+class DeepfakeBench(MediaDataset):
+    """Faces that DeepfakeBench has cut out."""
+
+    name = "deepfakebench"
+    TREE = deepfakebench
+
+
+class Videos(MediaDataset):
+    """Faces from the videos and images of a table."""
+
+    TREE = table
+
+
+BUILDERS = {
+    each.name: each for each in (Folder, FaceForensics, CelebDF, Ffiw, Dfdc, DeepfakeBench, Videos)
+}
+"""The data sets made of files, by name."""

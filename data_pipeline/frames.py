@@ -1,0 +1,69 @@
+"""Opens what an item names: a media file, or a folder of one video's frames as images."""
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from kdjax.data_pipeline.trees.item import IGNORED
+from kdjax.data_pipeline.video import Media, MediaError, open_media
+
+
+class Frames:
+    """A folder of images in the order of their numbers; attributes as of `video.Media`.
+
+    Attributes:
+      path: the folder.
+      frames: how many images it holds.
+      codec: FFmpeg's name of what decodes the first.
+      lossless: whether that loses nothing.
+      rate: 0, nobody knows.
+      size: width and height of the first image in pixels.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises MediaError when it cannot be read, or holds no image."""
+        self.path = path
+        self._images = _images(path)
+        self.frames = len(self._images)
+        if not self._images:
+            raise MediaError(path, "a folder without images")
+        self.rate = 0.0
+        with open_media(self._images[0]) as first:
+            self.codec, self.lossless, self.size = first.codec, first.lossless, first.size
+
+    def read(self, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields numbers, from 0, and pixels of the wanted frames; no other file is opened."""
+        for number, image in enumerate(self._images):
+            if number in wanted:
+                with open_media(image) as media:
+                    yield number, next(iter(media))
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Media | Frames]:
+    """Opens a media file, or a folder of frames; MediaError as of `video.open_media`."""
+    if path.is_dir():
+        yield Frames(path)
+    else:
+        with open_media(path) as media:
+            yield media
+
+
+def _images(folder: Path) -> list[Path]:
+    try:
+        found = [
+            path
+            for path in folder.iterdir()
+            if not path.name.startswith(".") and path.name.lower() not in IGNORED
+        ]
+    except OSError as error:
+        raise MediaError(folder, "cannot be looked into") from error
+    return sorted(found, key=lambda path: (_number(path.stem), path.name))
+
+
+def _number(name: str) -> int:
+    digits = re.search(r"\d+$", name)
+    return int(digits[0]) if digits else -1

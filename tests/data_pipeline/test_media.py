@@ -1,0 +1,287 @@
+"""Data sets of the labs' trees: qualities from files of their own, masks, and what does not fit."""
+
+import json
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from kdjax.checks import UserError
+from kdjax.data_pipeline import compression, faces, video
+from kdjax.data_pipeline.faces import Box
+from kdjax.data_pipeline.prepare import prepare
+from kdjax.data_pipeline.prepared import decode_record, open_dataset
+
+FACE = Box(20, 10, 52, 42)
+SQUARE = Box(15, 5, 57, 47)
+SMALL = {"image_size": 42, "frames_per_video": 3, "clip_length": 4, "workers": 0}
+
+
+@pytest.fixture(autouse=True)
+def drawn_faces(monkeypatch):
+    def detect(frame):
+        return [FACE] if frame.mean() > 30 else []
+
+    monkeypatch.setattr(faces, "make_detector", lambda name: detect)
+
+
+def mask_frames(count=9):
+    frames = np.zeros((count, 64, 96, 3), np.uint8)
+    frames[:, 20:40, 30:45] = 255
+    return frames
+
+
+@pytest.fixture
+def ffpp(make, tmp_path):
+    """Three pairs of the official lists, one a split, in c23 and c40, with masks of one of them."""
+    root = tmp_path / "ffpp"
+    for number, (one, other) in enumerate((("071", "054"), ("720", "672"), ("953", "974"))):
+        for name in (one, other, f"{one}_{other}", f"{other}_{one}"):
+            kind = (
+                "manipulated_sequences/Deepfakes" if "_" in name else "original_sequences/youtube"
+            )
+            for quality, factor in (("c23", "23"), ("c40", "40")):
+                folder = root / kind / quality / "videos"
+                folder.mkdir(parents=True, exist_ok=True)
+                frames = make.moving_frames(9, seed=number + len(name))
+                make.write_video(folder / f"{name}.mp4", frames, crf=factor)
+    masks = root / "manipulated_sequences/Deepfakes/masks/videos"
+    masks.mkdir(parents=True)
+    make.write_video(masks / "071_054.mp4", mask_frames(), crf="10")
+    return root
+
+
+def run(source, output, dataset="faceforensics", **options):
+    return prepare(dataset, output, source=source, **{**SMALL, **options})
+
+
+def examples(folder):
+    """Returns every record by split, of the qualities that there are."""
+    dataset = open_dataset(folder)
+    return dataset, {
+        split: [
+            decode_record(index, dataset.source(split)[index], dataset.qualities, with_mask=True)
+            for index in range(size)
+        ]
+        for split, size in dataset.sizes.items()
+    }
+
+
+def frame_of(path, number):
+    with video.open_media(path) as media:
+        return next(pixels for _, pixels in media.read({number}))
+
+
+def test_every_quality_is_cut_out_of_its_own_file(ffpp, tmp_path):
+    dataset, found = examples(run(ffpp, tmp_path / "out"))
+    assert dataset.qualities == ("c23", "c40")
+    assert dataset.name == "faceforensics/all/1.0.0"
+    assert dataset.sizes == {"train": 12, "validation": 12, "test": 12}
+    assert dataset.forgeries[:2] == ("none", "deepfakes")
+    fakes = [each for each in found["train"] if each["label"]]
+    assert {int(each["forgery"]) for each in fakes} == {1}
+    originals = ffpp / "original_sequences/youtube"
+    real = next(e for e in found["train"] if not e["label"] and e["frame"] == 4)
+    for quality in ("c23", "c40"):
+        candidates = [
+            faces.crop(frame_of(originals / quality / f"videos/{name}.mp4", 4), SQUARE, 42)
+            for name in ("071", "054")
+        ]
+        assert any(np.array_equal(real["image"][quality], pixels) for pixels in candidates)
+    assert not np.array_equal(real["image"]["c23"], real["image"]["c40"])
+
+
+def test_masks_follow_their_frames(ffpp, tmp_path):
+    path = run(ffpp, tmp_path / "out")
+    _, found = examples(path)
+    masked = [each for each in found["train"] if each["forgery_mask"].any()]
+    assert len(masked) == 3
+    assert all(each["label"] for each in masked)
+    expected = faces.crop(mask_frames(1)[0, ..., 0], SQUARE, 42) > 127
+    for each in masked:
+        assert np.mean((each["forgery_mask"][..., 0] > 127) != expected) < 0.02
+        assert set(np.unique(each["forgery_mask"])) == {0, 255}
+
+
+def test_a_mask_that_does_not_fit_stays_dark_and_is_counted(make, ffpp, tmp_path):
+    masks = ffpp / "manipulated_sequences/Deepfakes/masks/videos"
+    (masks / "071_054.mp4").write_bytes(b"nothing of the kind")
+    make.write_video(masks / "054_071.mp4", mask_frames(4))
+    make.write_video(masks / "720_672.mp4", mask_frames()[:, :32, :48])
+    path = run(ffpp, tmp_path / "out")
+    _, found = examples(path)
+    assert not any(each["forgery_mask"].any() for part in found.values() for each in part)
+    assert (
+        json.loads((path / "manifest.json").read_text())["notes"]["videos_with_unusable_masks"] == 3
+    )
+
+
+def test_qualities_that_are_missing_are_made_when_asked(ffpp, tmp_path):
+    for name in ("071", "054_071"):
+        [path] = ffpp.rglob(f"c40/videos/{name}.mp4")
+        path.unlink()
+    path = run(ffpp, tmp_path / "left")
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert {entry["reason"] for entry in manifest["skipped"]["items"]} == {"has no c40"}
+    assert len(manifest["skipped"]["items"]) == 2
+    path = run(ffpp, tmp_path / "made", reencode=True)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["qualities"] == {
+        "c23": "the source",
+        "c40": "the source; c23 by H.264, crf 40 (of 2 items)",
+    }
+    assert manifest["skipped"]["total"] == 0
+    _, found = examples(path)
+    real = [e for e in found["train"] if not e["label"] and e["frame"] == 4]
+    with video.open_media(ffpp / "original_sequences/youtube/c23/videos/071.mp4") as media:
+        clip = np.stack(list(media))[2:6]
+    expected = faces.crop(compression.compress_clip(clip, 40)[2], SQUARE, 42)
+    assert any(np.array_equal(each["image"]["c40"], expected) for each in real)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"qualities": ("raw",)}, "no files of quality 'raw', it has c23, c40; --reencode"),
+        ({"qualities": ("raw",), "reencode": True}, "'raw', it has c23, c40; nothing makes it"),
+        ({"qualities": ("c32",)}, "qualities names 'c32'; did you mean 'c23'"),
+        ({"part": "face2face"}, r"6 videos of youtube and 0 of Face2Face"),
+        ({"part": "deepfake"}, "no part 'deepfake'; did you mean 'deepfakes'"),
+        ({"detect_every": 0}, "detect_every=0 must be between"),
+        ({"forge": True}, "has no option 'forge'"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(ffpp, tmp_path, options, words):
+    with pytest.raises(UserError, match=words) as caught:
+        run(ffpp, tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_quality_of_several(ffpp, tmp_path):
+    dataset, _ = examples(run(ffpp, tmp_path / "out", qualities=("c40",)))
+    assert dataset.qualities == ("c40",)
+
+
+def slow_video(path, frames, rate):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_qualities_that_are_not_the_same_video_are_left_out(make, ffpp, tmp_path):
+    folder = ffpp / "original_sequences/youtube/c40/videos"
+    make.write_video(folder / "071.mp4", make.moving_frames(8))
+    make.write_video(folder / "720.mp4", make.moving_frames(9, 32, 48))
+    slow_video(folder / "953.mp4", make.moving_frames(9), 10)
+    fake = ffpp / "manipulated_sequences/Deepfakes/c40/videos/054_071.mp4"
+    fake.write_bytes(b"\0" * 100)
+    manifest = json.loads((run(ffpp, tmp_path / "out") / "manifest.json").read_text())
+    found = {e["item"].rsplit("/", 1)[-1]: e["reason"] for e in manifest["skipped"]["items"]}
+    assert found == {
+        "071.mp4": "c40: has 8 frames, the best quality 9",
+        "720.mp4": "c40: is 48x32, the best quality 96x64",
+        "953.mp4": "c40: has 10 frames/s, the best quality 25",
+        "054_071.mp4": "c40: not an image or video of a known format",
+    }
+
+
+def test_several_processes_give_the_same_bytes(ffpp, tmp_path):
+    one = run(ffpp, tmp_path / "one")
+    two = run(ffpp, tmp_path / "two", workers=0, overwrite=True)
+    for path in sorted(p for p in one.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (two / path.relative_to(one)).read_bytes(), path.name
+
+
+def test_frames_that_are_faces_already_are_stored_whole(make, tmp_path):
+    source = tmp_path / "bench"
+    kinds = {
+        "A_real": {"train": {}, "test": {}, "val": {}},
+        "A_fake": {"train": {}, "test": {}, "val": {}},
+    }
+    drawn = {}
+    for number, split in enumerate(("train", "val", "test")):
+        for kind in kinds:
+            name = f"{kind}{number}"
+            folder = source / "frames" / name
+            folder.mkdir(parents=True)
+            pixels = make.moving_frames(3, 48, 48, seed=number)
+            for k, frame in zip((2, 10, 100), pixels, strict=True):
+                make.write_image(folder / f"{k}.png", frame)
+            drawn[name] = pixels
+            kinds[kind][split][name] = {"label": kind, "frames": [f"frames/{name}/2.png"]}
+    (source / "A.json").write_text(json.dumps({"A": kinds}))
+    path = run(source, tmp_path / "out", "deepfakebench", image_size=48)
+    dataset, found = examples(path)
+    assert (dataset.qualities, dataset.sizes) == (
+        ("raw",),
+        {"train": 6, "validation": 6, "test": 6},
+    )
+    reals = sorted((e for e in found["test"] if not e["label"]), key=lambda e: e["frame"])
+    for each, pixels in zip(reals, drawn["A_real2"], strict=True):
+        np.testing.assert_array_equal(each["image"]["raw"], pixels)
+    assert json.loads((path / "manifest.json").read_text())["qualities"] == {"raw": "the source"}
+
+
+def test_a_damaged_frame_gives_up_its_video(make, tmp_path):
+    source = tmp_path / "table"
+    source.mkdir()
+    rows = ["path,label,split"]
+    for split in ("train", "validation", "test"):
+        for label in ("real", "fake"):
+            folder = source / f"{split}{label}"
+            folder.mkdir()
+            for k in range(2):
+                make.write_image(folder / f"{k}.png", make.moving_frames(1)[0])
+            rows.append(f"{folder.name},{label},{split}")
+    (source / "empty").mkdir()
+    (source / "hurt").mkdir()
+    (source / "hurt/0.png").write_bytes((source / "trainreal/0.png").read_bytes()[:500])
+    rows += ["empty,real,train", "hurt,real,train"]
+    (source / "t.csv").write_text("\n".join(rows) + "\n")
+    path = run(source / "t.csv", tmp_path / "out", "videos")
+    found = {
+        entry["item"]: entry["reason"]
+        for entry in json.loads((path / "manifest.json").read_text())["skipped"]["items"]
+    }
+    assert set(found) == {"empty", "hurt"}
+    assert found["empty"] == "a folder without images"
+    assert open_dataset(path).sizes == {"train": 4, "validation": 4, "test": 4}
+
+
+def test_images_of_one_video_keep_its_number(make, tmp_path):
+    rows = ["path,label,split,video"]
+    for split in ("train", "validation", "test"):
+        for label in ("real", "fake"):
+            for k in range(2):
+                name = f"{split}{label}{k}.png"
+                make.write_image(tmp_path / name, make.moving_frames(1)[0])
+                rows.append(f"{name},{label},{split},{split}{label}")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    dataset = open_dataset(run(tmp_path / "t.csv", tmp_path / "data/out", "videos"))
+    videos = dataset.labels("train")["video"]
+    assert len(videos) == 4
+    assert sorted(np.unique(videos, return_counts=True)[1]) == [2, 2]
+
+
+def test_turned_video_and_cut_scenes(make, ffpp, tmp_path):
+    """A scene without a face in the middle costs its frames and no more."""
+    frames = make.moving_frames(9, seed=3)
+    frames[3:6] = 0
+    for quality in ("c23", "c40"):
+        make.write_video(ffpp / f"original_sequences/youtube/{quality}/videos/071.mp4", frames)
+    path = run(ffpp, tmp_path / "out")
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["notes"]["frames_without_face"] == 1
+    assert manifest["notes"]["videos_with_cuts"] == 1
+    assert open_dataset(path).sizes["train"] == 11
+
+
+def test_what_cv2_reads_is_what_was_written(make, tmp_path):
+    pixels = make.moving_frames(1)[0]
+    path = make.write_image(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(frame_of(path, 0), cv2.imread(str(path))[..., ::-1])
