@@ -415,8 +415,8 @@ def test_another_tree_is_refused_by_what_it_holds(tmp_path, tree, words):
 @pytest.mark.parametrize("tree", [faceforensics, celebdf, ffiw, dfdc, table])
 def test_parts_and_splits_that_there_are_not(tmp_path, tree):
     source = touch(tmp_path / "source", "source/train/a.mp4", "original_sequences/a")
-    with pytest.raises(UserError, match="has no part 'alll'; did you mean 'all'"):
-        scan(tree, source, part="alll")
+    with pytest.raises(UserError, match="has no part 'everything'; known: all"):
+        scan(tree, source, part="everything")
     with pytest.raises(UserError, match="--splits=nowhere"):
         scan(tree, source, splits="nowhere")
 
