@@ -1,34 +1,24 @@
 """Many independent items over several processes, each result kept so that a rerun goes on."""
 
 import hashlib
-import io
-import json
-import multiprocessing
 import os
-import signal
 import sys
-import tempfile
-import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import tqdm
 
 from kdjax import checks
+from kdjax.data_pipeline import workers
+from kdjax.data_pipeline.results import Result, load_result, save_result, write_whole
 
-Result = dict[str, Any]
-"""What an item's function returns: NumPy arrays, bytes, and what JSON can hold."""
-
-AHEAD = 4
-"""Items handed out ahead per worker: enough to keep them busy, little to hold in memory."""
+SECONDS = 600.0
+"""What an item may take, unless its data set says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +28,7 @@ class Work:
     Attributes:
       cache_dir: where finished results are kept; `None` keeps nothing. The caller gives another
         folder whenever the results would differ.
-      workers: processes; 0 works in this one.
+      workers: processes; 0 works in this one, where nothing ends an item that hangs.
       progress: whether to show how far it is.
     """
 
@@ -52,6 +42,10 @@ class Work:
         items: Sequence[Any],
         *,
         keys: Sequence[str],
+        content: Callable[[Any], str] | None = None,
+        lost: Callable[[str], Result] | None = None,
+        seconds: Sequence[float] | None = None,
+        light: bool = False,
         description: str = "items",
     ) -> Iterator[Result]:
         """Returns an iterator of `function(item)`, in the items' order whatever finishes first.
@@ -59,8 +53,14 @@ class Work:
         Args:
           function: a module-level function of one picklable item; it must depend on nothing else.
           items: what to work on.
-          keys: a distinct name for each item, under which its result is kept. What follows a NUL
-            character, such as the state of a file, is not shown.
+          keys: a distinct name for each item and its state. What follows a NUL character is not shown.
+          content: a module-level function `item -> text` in ASCII that tells all that its result depends on, such as
+            the hash of its files; results are kept under that, and it is asked again only when the item's key is
+            another. Without it results are kept under the key.
+          lost: makes the result of an item that hangs or whose process dies, from the reason; it is not kept. Without
+            it that ends the work.
+          seconds: what each item may take.
+          light: leaves arrays and bytes out of what is returned: they are kept, and nobody needs them now.
           description: shown with the progress.
 
         Raises:
@@ -72,58 +72,81 @@ class Work:
             raise ValueError(f"{len(items)} items need as many distinct keys, got {len(set(keys))}")
         if self.cache_dir is not None:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
-        places = [self._place(key) for key in keys]
-        tasks = [(function, *task) for task in zip(items, keys, places, strict=True)]
-        results = map(_finish, tasks) if self.workers == 0 else _pooled(tasks, self.workers)
+        tasks = [
+            Task(function, item, key, self.cache_dir, content, light)
+            for item, key in zip(items, keys, strict=True)
+        ]
+        results: Iterator[Result]
+        if self.workers == 0:
+            results = map(finish, tasks)
+        else:
+            allowed = seconds or [SECONDS] * len(tasks)
+            results = workers.pooled(finish, tasks, allowed, self.workers, partial(_lost, lost))
         return _shown(results, len(tasks), description) if self.progress else results
 
-    def _place(self, key: str) -> Path | None:
-        if self.cache_dir is None:
-            return None
-        return self.cache_dir / (
-            hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32] + ".npz"
-        )
+
+class Task(NamedTuple):
+    """What a worker needs to finish an item; see `Work.run`."""
+
+    function: Callable[[Any], Result]
+    item: Any
+    key: str
+    folder: Path | None
+    content: Callable[[Any], str] | None
+    light: bool
+
+
+def finish(task: Task) -> Result:
+    """Takes the kept result or makes it; runs in a worker, or here when there are none."""
+    try:
+        key = _content_key(task)
+        place = _place(task.folder, key, ".npz")
+        result = load_result(place, key) if place is not None else None
+        if result is None:
+            result = task.function(task.item)
+            if place is not None:
+                save_result(place, key, result)
+    except Exception as error:
+        error.add_note(f"while working on {_shown_key(task.key)}")
+        raise
+    if task.light:
+        return {k: v for k, v in result.items() if not isinstance(v, np.ndarray | bytes)}
+    return result
+
+
+def _content_key(task: Task) -> str:
+    """Returns what the item's result is kept under; once it is known for an item's state, nothing is read again."""
+    if task.content is None:
+        return task.key
+    place = _place(task.folder, task.key, ".key")
+    if place is not None and place.is_file():
+        return place.read_text("ascii")
+    found = task.content(task.item)
+    if place is not None:
+        write_whole(place, found.encode("ascii"))
+    return found
 
 
 def default_workers() -> int:
-    """Returns a process for each processor this process may use, 0 if there is but one."""
+    """Returns a process for each processor that this process may use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if count in (None, 1) else int(count)
+    return count or 1
 
 
-def save_result(path: Path, key: str, result: Result) -> None:
-    """Writes a result whole or not at all: to a temporary name first, then renamed."""
-    arrays = {f"array/{k}": v for k, v in result.items() if isinstance(v, np.ndarray)}
-    raw = {f"bytes/{k}": _as_array(v) for k, v in result.items() if isinstance(v, bytes)}
-    rest = {k: v for k, v in result.items() if not isinstance(v, np.ndarray | bytes)}
-    header = json.dumps({"key": key, "order": list(result), "rest": rest}).encode()
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, header=_as_array(header), **arrays, **raw)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(buffer.getvalue())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def load_result(path: Path, key: str) -> Result | None:
-    """Returns the kept result, or `None` if there is none that is whole and of this key."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(archive["header"].tobytes())
-            if header["key"] != key:
-                return None
-            stored = {name: archive[name] for name in archive.files if name != "header"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+def _place(folder: Path | None, key: str, ending: str) -> Path | None:
+    if folder is None:
         return None
-    values = dict(header["rest"])
-    for name, value in stored.items():
-        kind, field = name.split("/", 1)
-        values[field] = value.tobytes() if kind == "bytes" else value
-    return {field: values[field] for field in header["order"]}
+    return folder / (
+        hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32] + ending
+    )
+
+
+def _lost(make: Callable[[str], Result] | None, task: Task, reason: str) -> Result:
+    if make is not None:
+        return make(reason)
+    raise checks.UserError(
+        f"{_shown_key(task.key)}: {reason}; the same command goes on from here, with fewer workers if it is given fewer"
+    )
 
 
 def _shown_key(key: str) -> str:
@@ -131,69 +154,23 @@ def _shown_key(key: str) -> str:
     return key.split("\0")[0]
 
 
-def _as_array(raw: bytes) -> np.ndarray:
-    return np.frombuffer(raw, np.uint8)
-
-
-def _finish(task: tuple[Callable[[Any], Result], Any, str, Path | None]) -> Result:
-    """Takes the kept result or makes it; runs in a worker, or here when there are none."""
-    function, item, key, place = task
-    kept = load_result(place, key) if place is not None else None
-    if kept is not None:
-        return kept
-    try:
-        result = function(item)
-    except Exception as error:
-        error.add_note(f"while working on {_shown_key(key)}")
-        raise
-    if place is not None:
-        save_result(place, key, result)
-    return result
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, takes one core, and ends when the parent has been killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _pooled(tasks: Sequence[tuple], workers: int) -> Iterator[Result]:
-    # Spawned, since a fork of a process that has started JAX or dlib threads can hang.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    waiting: list[Future[Result]] = []
-    remaining = iter(tasks)
-    try:
-        for position in range(len(tasks)):
-            while len(waiting) < workers * AHEAD and (task := next(remaining, None)) is not None:
-                waiting.append(executor.submit(_finish, task))
-            try:
-                yield waiting.pop(0).result()
-            except BrokenProcessPool as error:
-                raise checks.UserError(
-                    f"a worker process died near {_shown_key(tasks[position][2])} (out of memory?); the same "
-                    "command goes on from here, with fewer workers if it is given fewer"
-                ) from error
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
 def _shown(results: Iterator[Result], total: int, description: str) -> Iterator[Result]:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """A bar on a terminal; elsewhere a line now and then. Either says how much is left."""
     if sys.stderr.isatty():
         yield from tqdm.tqdm(results, total=total, desc=description, file=sys.stderr)
         return
-    latest = time.monotonic()
+    begun = latest = time.monotonic()
     for done, result in enumerate(results, 1):
-        if done == total or time.monotonic() - latest > 10:
-            print(f"{description}: {done}/{total}", file=sys.stderr, flush=True)
-            latest = time.monotonic()
+        now = time.monotonic()
+        if done == total or now - latest > 10:
+            left = (now - begun) / done * (total - done)
+            more = f", about {_duration(left)} left" if done < total else ""
+            print(f"{description}: {done}/{total}{more}", file=sys.stderr, flush=True)
+            latest = now
         yield result
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,19 +1,22 @@
 """What is made of one item, an image or a video: its faces in every quality, and forgeries of them."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from kdjax import checks
 from kdjax.data_pipeline import clips, compression, faces, forge, tracking, video
 from kdjax.data_pipeline.builders import schema
 from kdjax.data_pipeline.builders.options import MediaConfig
 from kdjax.data_pipeline.frames import Frames, open_source
-from kdjax.data_pipeline.trees.item import Item
-from kdjax.data_pipeline.work import Result
+from kdjax.data_pipeline.results import Result
+from kdjax.data_pipeline.trees.item import Item, find_files
 
 _CAMERA = 1
 """Keeps the draws of the square apart from those of the forgery."""
@@ -33,6 +36,34 @@ class Scene(NamedTuple):
     frames: np.ndarray
     box: faces.Box
     square: faces.Box
+
+
+def content_of(task: Task) -> str:
+    """Returns a hash of all that decides the result of an item but the options: its name, its facts and its files."""
+    item = task.item
+    digest = hashlib.sha256()
+    facts = (item.name, item.label, item.forgery, item.cropped, bool(item.mask), list(item.files))
+    digest.update(json.dumps(facts).encode())
+    for place in (*item.files.values(), *([item.mask] if item.mask else [])):
+        for path in sorted(find_files(place)) if place.is_dir() else [place]:
+            digest.update(f"\0{path.name}\0".encode("utf-8", "surrogateescape"))
+            with suppress(OSError), path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def lost_item(reason: str) -> Result:
+    """Returns the result of an item that cannot be worked on."""
+    return {"examples": [], "faceless": 0, "reason": reason, "notes": {}}
+
+
+def seconds_for(item: Item) -> float:
+    """Returns what an item may take: ten minutes, and two seconds for each megabyte of its files."""
+    sizes = 0
+    for path in item.files.values():
+        with suppress(OSError):
+            sizes += path.stat().st_size
+    return 600 + 2 * sizes / 2**20
 
 
 def process_item(task: Task) -> Result:
@@ -64,7 +95,9 @@ def process_item(task: Task) -> Result:
                 if quality in task.qualities:
                     _add_quality(result, quality, path, media, squares, task.config)
     except video.MediaError as error:
-        return {"examples": [], "faceless": 0, "reason": error.reason, "notes": {}}
+        return lost_item(error.reason)
+    except (cv2.error, ValueError, OverflowError, MemoryError) as error:
+        return lost_item(f"cannot be worked on: {checks.kind_and_line(error)}")
     if task.item.mask is not None and squares:
         _add_masks(result, task.item.mask, squares, task.config)
     if not result["examples"]:

@@ -12,8 +12,15 @@ import tensorflow_datasets as tfds
 from kdjax import checks
 from kdjax.data_pipeline import faces, splits
 from kdjax.data_pipeline.builders import schema
-from kdjax.data_pipeline.builders.items import Task, process_item
+from kdjax.data_pipeline.builders.items import (
+    Task,
+    content_of,
+    lost_item,
+    process_item,
+    seconds_for,
+)
 from kdjax.data_pipeline.builders.options import FolderConfig, MediaConfig, TreeConfig
+from kdjax.data_pipeline.results import Result
 from kdjax.data_pipeline.trees import (
     celebdf,
     deepfakebench,
@@ -25,7 +32,6 @@ from kdjax.data_pipeline.trees import (
     table,
 )
 from kdjax.data_pipeline.trees.item import Item
-from kdjax.data_pipeline.work import Result
 from kdjax.types import FORGERIES, QUALITIES
 
 
@@ -130,7 +136,16 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
         tasks = [Task(each, self.builder_config, self._qualities) for each in items]
         keys = [item.state_key(each) for each in items]
         work = dataclasses.replace(self.work, workers=0, progress=False) if again else self.work
-        return work.run(process_item, tasks, keys=keys, description="faces")
+        return work.run(
+            process_item,
+            tasks,
+            keys=keys,
+            content=content_of,
+            lost=lost_item,
+            seconds=[seconds_for(each) for each in items],
+            light=not again,
+            description="faces",
+        )
 
     def _account(self, each: Item, result: Result) -> None:
         for name, count in result["notes"].items():

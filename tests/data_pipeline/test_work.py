@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdjax import checks
-from kdjax.data_pipeline import work
+from kdjax.data_pipeline import results, work
 
 # Workers are started anew and import what they are sent, so functions come from a module on disk.
 FUNCTIONS = """
@@ -33,6 +33,19 @@ def die_at_three(item):
     if item == 3:
         os._exit(9)
     return describe(item)
+
+def hang_at_two(item):
+    if item == 2:
+        time.sleep(1000)
+    return describe(item)
+
+def swallow(item):
+    return {"all": np.ones(2**30)}
+
+def parity(item):
+    with open(os.path.join(os.path.dirname(os.environ["CALLS"]), "asked"), "a") as asked:
+        asked.write(f"{item}\\n")
+    return str(item % 2)
 
 def slow(item):
     time.sleep(0.2)
@@ -107,7 +120,7 @@ def test_a_pickle_among_the_results_is_not_loaded(functions, tmp_path):
     (kept,) = (tmp_path / "kept").iterdir()
     with kept.open("wb") as file:
         np.savez(file, header=np.array([print], dtype=object))
-    assert work.load_result(kept, "a") is None
+    assert results.load_result(kept, "a") is None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -125,8 +138,64 @@ def test_a_failure_names_the_item_and_keeps_the_rest(functions, tmp_path, worker
 
 def test_a_worker_that_dies_ends_in_one_line(functions, tmp_path):
     items = list(range(6))
-    with pytest.raises(checks.UserError, match="a worker process died near"):
+    with pytest.raises(checks.UserError, match="key 3: its process died"):
         list(work.Work(tmp_path / "kept", 2).run(functions.die_at_three, items, keys=keys(items)))
+
+
+def test_a_worker_that_dies_costs_its_item_alone_where_that_is_allowed(functions, tmp_path):
+    items = list(range(8))
+    effort = work.Work(tmp_path / "kept", 2)
+    found = list(
+        effort.run(
+            functions.die_at_three, items, keys=keys(items), lost=lambda reason: {"reason": reason}
+        )
+    )
+    assert found[3]["reason"].startswith("its process died")
+    assert [each["more"]["n"] for each in found[:3] + found[4:]] == [[n] for n in items if n != 3]
+    # tried once more, since another's memory may have been the reason; what was lost is not kept
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 7
+
+
+def test_what_hangs_is_ended(functions, tmp_path):
+    items = list(range(4))
+    effort = work.Work(tmp_path / "kept", 2)
+    found = list(
+        effort.run(
+            functions.hang_at_two,
+            items,
+            keys=keys(items),
+            lost=lambda reason: {"reason": reason},
+            seconds=[60, 60, 3, 60],
+        )
+    )
+    assert found[2] == {"reason": "took longer than 3 s and was ended"}
+    assert [each["more"]["n"][0] for each in found[:2] + found[3:]] == [0, 1, 3]
+
+
+def test_an_item_that_wants_too_much_memory_fails_alone(functions, tmp_path):
+    effort = work.Work(tmp_path / "kept", 1)
+    with pytest.raises(MemoryError) as caught:
+        list(effort.run(functions.swallow, [1], keys=["greedy"]))
+    assert "greedy" in " ".join(caught.value.__notes__)
+
+
+def test_results_are_kept_under_their_content(functions, tmp_path):
+    effort = work.Work(tmp_path / "kept")
+    list(effort.run(functions.describe, [1, 2], keys=["a", "b"], content=functions.parity))
+    # the same state: nobody is asked; another state of the same content: it is not made again
+    again = effort.run(functions.describe, [1, 4], keys=["a", "c"], content=functions.parity)
+    assert [each["more"]["n"] for each in again] == [[1], [2]]
+    assert calls(tmp_path) == [1, 2]
+    assert (tmp_path / "asked").read_text().split() == ["1", "2", "4"]
+
+
+def test_light_results_leave_out_what_is_kept(functions, tmp_path):
+    effort = work.Work(tmp_path / "kept", 1)
+    (found,) = effort.run(functions.describe, [2], keys=["a"], light=True)
+    assert found == {"more": {"n": [2]}}
+    (found,) = effort.run(functions.describe, [2], keys=["a"])
+    assert found["name"] == b"item\0002"
+    assert calls(tmp_path) == [2]
 
 
 def test_keys_must_be_one_an_item_and_distinct(functions):
@@ -148,7 +217,7 @@ SCRIPT = """
 import signal
 import sys
 from pathlib import Path
-from kdjax.data_pipeline import work
+from kdjax.data_pipeline import results, work
 import work_functions
 if __name__ == "__main__":
     # a shell starts what runs in its background with Ctrl-C ignored

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset, encode_example
 from kdjax.data_pipeline.builders.synthfaces.plan import Size, Task, tasks
 from kdjax.data_pipeline.builders.synthfaces.produce import produce
-from kdjax.data_pipeline.work import Result
+from kdjax.data_pipeline.results import Result
 from kdjax.types import QUALITIES
 
 Examples = Iterator[tuple[str, dict[str, Any]]]
