@@ -46,6 +46,7 @@ def prepare(
     detector: str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    max_skipped: float = 1.0,
     seed: int | None = None,
     **options: Any,
 ) -> Path:
@@ -64,6 +65,7 @@ def prepare(
       detector: of what is made of files: `hog`, or the path of a YuNet model file (`.onnx`).
       workers: processes; 0 works in this one; `None` takes one a processor.
       overwrite: replace a data set of other options that lies in `output`.
+      max_skipped: share of the items that may be left out; with more, nothing is stored.
       seed: decides splits, motion and forgeries; `None` takes the data set's own default.
       **options: further fields of the data set's configuration.
 
@@ -71,11 +73,14 @@ def prepare(
       checks.UserError: an unknown data set or option, an unusable source, nothing left to store, or
         an output that holds something else.
     """
+    if not 0 <= max_skipped <= 1:
+        raise checks.UserError(f"--max_skipped={max_skipped} must be a share, from 0 to 1")
     output = Path(os.path.abspath(Path(output).expanduser()))
     given = {"source": source, "forge": forge or None, "frames_per_video": frames_per_video}
     given |= {"detector": detector, "image_size": image_size, "seed": seed, **options}
     partial = output.with_name(output.name + ".partial")
     builder = _make_builder(dataset, partial / "tfds", output, given)
+    builder.max_skipped = max_skipped
     described = manifest.describe(builder)
     _recover(output)
     if _is_there(output, described, overwrite):
@@ -151,6 +156,8 @@ def _build(
     kept = manifest.fingerprint([recipe, manifest.tool_versions()])
     count = default_workers() if workers is None else workers
     builder.work = Work(partial / f"work-{kept}", count, progress=True)
+    for line in builder.prospect():
+        print(line, file=sys.stderr)
     with _quiet(), _repeatable_records():
         builder.download_and_prepare(download_dir=str(partial / "downloads"))
     folder = Path(builder.data_dir)

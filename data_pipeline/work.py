@@ -164,13 +164,14 @@ def _shown(results: Iterator[Result], total: int, description: str) -> Iterator[
         now = time.monotonic()
         if done == total or now - latest > 10:
             left = (now - begun) / done * (total - done)
-            more = f", about {_duration(left)} left" if done < total else ""
+            more = f", about {duration(left)} left" if done < total else ""
             print(f"{description}: {done}/{total}{more}", file=sys.stderr, flush=True)
             latest = now
         yield result
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns seconds as a person says them."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -62,6 +62,12 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", action="store_true", help=_help(text, known))
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument(
+        "--max_skipped",
+        type=float,
+        default=1.0,
+        help="share of the items that may be left out; with more nothing is stored",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace a data set made with other options"
     )
 

@@ -20,6 +20,7 @@ from kdjax.data_pipeline.builders.items import (
     seconds_for,
 )
 from kdjax.data_pipeline.builders.options import FolderConfig, MediaConfig, TreeConfig
+from kdjax.data_pipeline.estimate import estimate
 from kdjax.data_pipeline.results import Result
 from kdjax.data_pipeline.trees import (
     celebdf,
@@ -77,6 +78,16 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
             found[quality] = "; ".join(own + made)
         return found
 
+    def prospect(self) -> list[str]:
+        """Returns lines that say, before the work, what it will take."""
+        return estimate(
+            self._tree.items,
+            self.builder_config,
+            self._qualities,
+            self.work.workers,
+            Path(self.data_dir),
+        )
+
     def recorded_options(self) -> dict[str, Any]:
         """Returns the options; a detector's file by the hash of its bytes."""
         options = super().recorded_options()
@@ -113,6 +124,7 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
         if not usable:
             reasons = sorted({entry["reason"] for entry in self.skipped})
             raise checks.UserError(f"no item of the source can be used: {'; '.join(reasons[:3])}")
+        self._check_skipped()
         config = self.builder_config
         made = (1,) if config.forge else ()
         found = splits.assign(usable, seed=config.seed, fractions=config.fractions(), made=made)
@@ -131,6 +143,18 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
             for split, items in chosen.items()
             if items
         }
+
+    def _check_skipped(self) -> None:
+        """Raises UserError when more was left out than may be."""
+        total = len(self._tree.items) + len(self._tree.skipped)
+        if len(self.skipped) <= self.max_skipped * total:
+            return
+        reasons = Counter(entry["reason"] for entry in self.skipped).most_common(3)
+        raise checks.UserError(
+            f"{len(self.skipped)} of {total} items would be left out, more than --max_skipped={self.max_skipped:g}: "
+            + "; ".join(f"{reason} ({count})" for reason, count in reasons)
+            + "; with a larger share the same command goes on from there"
+        )
 
     def _results(self, items: list[Item], *, again: bool = False) -> Iterator[Result]:
         tasks = [Task(each, self.builder_config, self._qualities) for each in items]

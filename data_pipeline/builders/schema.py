@@ -32,6 +32,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
       work: how items are worked through; their results are kept between runs.
       skipped: after the build, `{"item": name, "reason": one clause}` for each item left out.
       notes: after the build, counts worth a line in the manifest.
+      max_skipped: share of the items that may be left out.
       codecs: after the build, of each codec of the sources the number of items, and of those that lost nothing;
         empty of what is rendered.
     """
@@ -42,6 +43,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         self.work = work
         self.skipped: list[dict[str, str]] = []
         self.notes: dict[str, int] = {}
+        self.max_skipped = 1.0
         self.codecs: dict[str, dict[str, int]] = {}
         super().__init__(file_format="array_record", **arguments)
 
@@ -67,6 +69,10 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         """Returns what each quality is made from."""
         made = {name: f"raw by H.264, crf {crf}" for name, crf in QUALITY_FACTORS.items()}
         return {"raw": "rendered", **made}
+
+    def prospect(self) -> list[str]:
+        """Returns lines that say, before the work, what it will take."""
+        return []
 
     def recorded_source(self) -> dict[str, Any]:
         """Returns what identifies the source, without a path; nothing if there is none."""

@@ -16,6 +16,7 @@ def run(options: argparse.Namespace) -> None:
         source=options.source,
         workers=options.workers,
         overwrite=options.overwrite,
+        max_skipped=options.max_skipped,
         **prepare_options(options),
     )
     dataset = open_dataset(path)

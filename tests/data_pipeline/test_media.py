@@ -1,6 +1,7 @@
 """Data sets of the labs' trees: qualities from files of their own, masks, and what does not fit."""
 
 import json
+import shutil
 
 import av
 import cv2
@@ -9,6 +10,7 @@ import pytest
 
 from kdjax.checks import UserError
 from kdjax.data_pipeline import compression, faces, video
+from kdjax.data_pipeline.builders import media
 from kdjax.data_pipeline.faces import Box
 from kdjax.data_pipeline.prepare import prepare
 from kdjax.data_pipeline.prepared import decode_record, open_dataset
@@ -69,8 +71,8 @@ def examples(folder):
 
 
 def frame_of(path, number):
-    with video.open_media(path) as media:
-        return next(pixels for _, pixels in media.read({number}))
+    with video.open_media(path) as footage:
+        return next(pixels for _, pixels in footage.read({number}))
 
 
 def test_every_quality_is_cut_out_of_its_own_file(ffpp, tmp_path):
@@ -134,8 +136,8 @@ def test_qualities_that_are_missing_are_made_when_asked(ffpp, tmp_path):
     assert manifest["skipped"]["total"] == 0
     _, found = examples(path)
     real = [e for e in found["train"] if not e["label"] and e["frame"] == 4]
-    with video.open_media(ffpp / "original_sequences/youtube/c23/videos/071.mp4") as media:
-        clip = np.stack(list(media))[2:6]
+    with video.open_media(ffpp / "original_sequences/youtube/c23/videos/071.mp4") as footage:
+        clip = np.stack(list(footage))[2:6]
     expected = faces.crop(compression.compress_clip(clip, 40)[2], SQUARE, 42)
     assert any(np.array_equal(each["image"]["c40"], expected) for each in real)
 
@@ -188,13 +190,6 @@ def test_qualities_that_are_not_the_same_video_are_left_out(make, ffpp, tmp_path
         "953.mp4": "c40: has 10 frames/s, the best quality 25",
         "054_071.mp4": "c40: not an image or video of a known format",
     }
-
-
-def test_several_processes_give_the_same_bytes(ffpp, tmp_path):
-    one = run(ffpp, tmp_path / "one")
-    two = run(ffpp, tmp_path / "two", workers=0, overwrite=True)
-    for path in sorted(p for p in one.rglob("*") if p.is_file()):
-        assert path.read_bytes() == (two / path.relative_to(one)).read_bytes(), path.name
 
 
 def test_frames_that_are_faces_already_are_stored_whole(make, tmp_path):
@@ -251,6 +246,45 @@ def test_a_damaged_frame_gives_up_its_video(make, tmp_path):
     assert set(found) == {"empty", "hurt"}
     assert found["empty"] == "a folder without images"
     assert open_dataset(path).sizes == {"train": 4, "validation": 4, "test": 4}
+
+
+def test_more_than_may_be_left_out_is_an_error_that_keeps_the_work(ffpp, tmp_path, capsys):
+    [path] = ffpp.rglob("c40/videos/071.mp4")
+    path.write_bytes(b"nothing")
+    with pytest.raises(
+        UserError, match=r"1 of 12 items would be left out, more than --max_skipped=0"
+    ):
+        run(ffpp, tmp_path / "out", max_skipped=0.05)
+    assert not (tmp_path / "out").exists()
+    assert len(list((tmp_path / "out.partial").rglob("*.npz"))) == 12
+    run(ffpp, tmp_path / "out", max_skipped=0.1)
+    shown = capsys.readouterr().err
+    assert "12 items, 12 of them videos: up to 36 faces in c23, c40; roughly" in shown
+    assert "are free)" in shown
+    with pytest.raises(UserError, match="--max_skipped=2 must be a share"):
+        run(ffpp, tmp_path / "out", max_skipped=2)
+
+
+def test_what_was_done_is_not_done_again_wherever_it_was_moved(ffpp, tmp_path, monkeypatch):
+    done = []
+    original = media.process_item
+
+    def process_item(task):
+        done.append(task.item.name)
+        return original(task)
+
+    monkeypatch.setattr(media, "process_item", process_item)
+    [path] = ffpp.rglob("c40/videos/071.mp4")
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="max_skipped"):
+        run(ffpp, tmp_path / "out", max_skipped=0)
+    assert len(done) == 12
+    done.clear()
+    shutil.copytree(ffpp, tmp_path / "moved")
+    [path] = (tmp_path / "moved").rglob("c40/videos/071.mp4")
+    path.write_bytes((path.parent / "054.mp4").read_bytes())
+    run(tmp_path / "moved", tmp_path / "out")
+    assert done == ["original_sequences/youtube/c23/videos/071.mp4"]
 
 
 def test_images_of_one_video_keep_its_number(make, tmp_path):
