@@ -240,6 +240,9 @@ def _info(commands: argparse._SubParsersAction) -> None:
         commands, "info", "show versions, devices, networks, a run or a data set", takes_config=True
     )
     parser.add_argument("path", nargs="?", type=Path, help="folder of a run or a data set")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE.html", help="write a contact sheet of the data set"
+    )
     parser.add_argument("--config", help="show the fields of METHOD[:NETWORK], or of FILE.py")
     parser.add_argument(
         "--network", help="show parameters, multiply-adds and feature shapes of a network"

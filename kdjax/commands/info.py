@@ -20,6 +20,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"kdjax info shows one thing at a time: {given[0]} or {given[1]}")
     if options.image_size is not None and not options.network:
         raise UserError("--image_size goes with --network")
+    if options.sheet is not None and (options.path is None or RunFolder(options.path).is_run):
+        raise UserError("--sheet goes with the folder of a data set")
     if options.network:
         _show_network(options.network, 224 if options.image_size is None else options.image_size)
     elif options.config:
@@ -30,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     elif RunFolder(options.path).is_run:
         _show_run(options.path)
     else:
-        _show_dataset(options.path)
+        _show_dataset(options.path, options.sheet)
 
 
 def _plain(value: Any) -> str:
@@ -84,7 +86,7 @@ def _show_run(folder: Path) -> None:
         print_results([folder], name)
 
 
-def _show_dataset(folder: Path) -> None:
+def _show_dataset(folder: Path, sheet: Path | None) -> None:
     from kdjax.data_pipeline import manifest
     from kdjax.data_pipeline.prepared import open_dataset
 
@@ -104,6 +106,10 @@ def _show_dataset(folder: Path) -> None:
         lines = ["its manifest.json is damaged"]
     print("".join(f"  {line}\n" for line in lines), end="")
     print(f"  checksum: {manifest.checksum(dataset.path)}")
+    if sheet is not None:
+        from kdjax.evaluate.sheet import write_sheet
+
+        print(f"  contact sheet: {write_sheet(dataset, known, sheet)}")
 
 
 def _counted(manifest: dict[str, Any], split: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -19,6 +18,7 @@ from kdjax.evaluate.runs import Run, config_differences, read_runs, train_comman
 from kdjax.evaluate.samples import Sample
 from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
 from kdjax.evaluate.tables import qualities_of
+from kdjax.evaluate.templating import environment
 from kdjax.files import write_text
 
 Defaults = Callable[[str], dict[str, Any]]
@@ -58,28 +58,25 @@ def write_report(
         spectrum = _spectrum_of(samples)
     member = membership or group_alike(read)
     grouped = sections.grouped_tables(groups_of(read, member), member.baseline, qualities_of(read))
-    environment = Environment(
-        loader=PackageLoader("kdjax.evaluate"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
-        title=title,
-        split=split,
-        plotly=Markup(get_plotlyjs()),  # noqa: S704 the library's own file
-        runs=[sections.overview(run, position) for position, run in enumerate(read)],
-        data=sections.evaluated_data(read),
-        results=sections.results_table(read),
-        forgeries=sections.forgery_table(read),
-        baseline=member.baseline,
-        grouped=grouped,
-        intervals=_intervals(grouped),
-        samples=[sections.sample_card(sample, read) for sample in samples],
-        differences=config_differences(read),
-        commands=_commands(read, output, split, defaults),
-        **_figures(read, spectrum),
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            split=split,
+            plotly=Markup(get_plotlyjs()),  # noqa: S704 the library's own file
+            runs=[sections.overview(run, position) for position, run in enumerate(read)],
+            data=sections.evaluated_data(read),
+            results=sections.results_table(read),
+            forgeries=sections.forgery_table(read),
+            baseline=member.baseline,
+            grouped=grouped,
+            intervals=_intervals(grouped),
+            samples=[sections.sample_card(sample, read) for sample in samples],
+            differences=config_differences(read),
+            commands=_commands(read, output, split, defaults),
+            **_figures(read, spectrum),
+        )
     )
     try:
         write_text(output, page)

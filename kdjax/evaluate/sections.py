@@ -113,8 +113,8 @@ def sample_card(sample: Sample, runs: Sequence[Run]) -> dict[str, Any]:
         "index": sample.index,
         "label": LABELS[sample.label],
         "kind": sample.forgery if sample.label else "",
-        "images": [(name, _data_address(sample.images[name])) for name in shown],
-        "mask": None if mask is None else _data_address(mask),
+        "images": [(name, data_address(sample.images[name])) for name in shown],
+        "mask": None if mask is None else data_address(mask),
         "rows": [[_verdict(sample, run, quality) for quality in shown] for run in runs],
     }
 
@@ -131,5 +131,6 @@ def _verdict(sample: Sample, run: Run, quality: str) -> tuple[float, bool] | Non
     return score, (score > THRESHOLD) == bool(sample.label)
 
 
-def _data_address(image: np.ndarray) -> str:
+def data_address(image: np.ndarray) -> str:
+    """Returns a uint8 image, RGB `[H, W, 3]` or grey `[H, W]`, as a PNG in an address of its own."""
     return f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode('ascii')}"
