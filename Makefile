@@ -70,6 +70,8 @@ lock: $(DEV_STAMP)  ## bring requirements.lock in line with pyproject.toml (LOCK
 	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra docs --constraint requirements.lock --no-header \
 	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements-docs.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra beam --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) --output-file requirements-beam.lock pyproject.toml
 
 docs: $(DOCS_STAMP)  ## the documentation site in site/: open site/index.html (its tutorials are run: minutes)
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs site; status=$$?; rm -rf jupyter_execute; exit $$status

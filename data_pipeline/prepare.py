@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def prepare(
     workers: int | None = None,
     overwrite: bool = False,
     max_skipped: float = 1.0,
+    beam_options: str = "",
     seed: int | None = None,
     **options: Any,
 ) -> Path:
@@ -66,6 +68,8 @@ def prepare(
       workers: processes; 0 works in this one; `None` takes one a processor.
       overwrite: replace a data set of other options that lies in `output`.
       max_skipped: share of the items that may be left out; with more, nothing is stored.
+      beam_options: of what is made of files: options of an Apache Beam runner that does the work, in one text; the
+        folder of `output` must be one that all of its machines see. Empty: this machine does.
       seed: decides splits, motion and forgeries; `None` takes the data set's own default.
       **options: further fields of the data set's configuration.
 
@@ -88,7 +92,7 @@ def prepare(
         return output
     try:
         with _lock(partial):
-            _build(builder, described, partial, workers)
+            _build(builder, described, partial, workers, tuple(shlex.split(beam_options)))
             _commit(Path(builder.data_dir), output)
             shutil.rmtree(partial)
     except OSError as error:
@@ -148,14 +152,18 @@ def _make_builder(dataset: str, data_dir: Path, output: Path, given: dict[str, A
 
 
 def _build(
-    builder: FaceDataset, described: manifest.Manifest, partial: Path, workers: int | None
+    builder: FaceDataset,
+    described: manifest.Manifest,
+    partial: Path,
+    workers: int | None,
+    beam: tuple[str, ...],
 ) -> None:
     """Builds into `partial`, from results kept there if the same work was begun before."""
     shutil.rmtree(partial / "tfds", ignore_errors=True)
     recipe = {key: described[key] for key in ("dataset", "version", "options")}
     kept = manifest.fingerprint([recipe, manifest.tool_versions()])
     count = default_workers() if workers is None else workers
-    builder.work = Work(partial / f"work-{kept}", count, progress=True)
+    builder.work = Work(partial / f"work-{kept}", count, progress=True, beam=beam)
     for line in builder.prospect():
         print(line, file=sys.stderr)
     with _quiet(), _repeatable_records():

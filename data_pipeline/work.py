@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from kdjax import checks
-from kdjax.data_pipeline import workers
+from kdjax.data_pipeline import beam, workers
 from kdjax.data_pipeline.results import Result, load_result, save_result, write_whole
 
 SECONDS = 600.0
@@ -30,11 +30,14 @@ class Work:
         folder whenever the results would differ.
       workers: processes; 0 works in this one, where nothing ends an item that hangs.
       progress: whether to show how far it is.
+      beam: options of an Apache Beam runner that works through the items first; `cache_dir` must be seen by all of its
+        machines under the same path. Empty: none does.
     """
 
     cache_dir: Path | None = None
     workers: int = 0
     progress: bool = False
+    beam: tuple[str, ...] = ()
 
     def run(
         self,
@@ -77,10 +80,12 @@ class Work:
             for item, key in zip(items, keys, strict=True)
         ]
         results: Iterator[Result]
+        allowed = seconds or [SECONDS] * len(tasks)
+        if self.beam:
+            beam.fill(finish, [task._replace(light=True) for task in tasks], allowed, self.beam)
         if self.workers == 0:
             results = map(finish, tasks)
         else:
-            allowed = seconds or [SECONDS] * len(tasks)
             results = workers.pooled(finish, tasks, allowed, self.workers, partial(_lost, lost))
         return _shown(results, len(tasks), description) if self.progress else results
 

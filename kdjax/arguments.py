@@ -62,6 +62,12 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", action="store_true", help=_help(text, known))
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument(
+        "--beam_options",
+        default="",
+        help="options of an Apache Beam runner that does the work, as '--runner=DirectRunner "
+        "--direct_running_mode=multi_processing --direct_num_workers=2' (files); default: this machine does",
+    )
+    parser.add_argument(
         "--max_skipped",
         type=float,
         default=1.0,

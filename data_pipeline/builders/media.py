@@ -159,7 +159,11 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
     def _results(self, items: list[Item], *, again: bool = False) -> Iterator[Result]:
         tasks = [Task(each, self.builder_config, self._qualities) for each in items]
         keys = [item.state_key(each) for each in items]
-        work = dataclasses.replace(self.work, workers=0, progress=False) if again else self.work
+        work = (
+            dataclasses.replace(self.work, workers=0, progress=False, beam=())
+            if again
+            else self.work
+        )
         return work.run(
             process_item,
             tasks,

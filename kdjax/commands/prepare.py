@@ -17,6 +17,7 @@ def run(options: argparse.Namespace) -> None:
         workers=options.workers,
         overwrite=options.overwrite,
         max_skipped=options.max_skipped,
+        beam_options=options.beam_options,
         **prepare_options(options),
     )
     dataset = open_dataset(path)
