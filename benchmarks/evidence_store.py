@@ -23,7 +23,10 @@ RESULTS = HERE / "results" / "evidence"
 FROZEN = HERE / "evidence_data.json"
 FORMAT = 1
 
-NEUTRAL: dict[str, Any] = {"train.balance": "none", "data.augmentation": ""}
+NEUTRAL: dict[str, Any] = {
+    **{"train.balance": "none", "data.augmentation": ""},
+    **{"data.more": [], "data.weights": [0.0], "data.balance": "none"},
+}
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 
 UNDECIDED = RUNTIME_KEYS | {

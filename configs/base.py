@@ -51,6 +51,11 @@ def get_config(
 
     config.data = ConfigDict()
     config.data.path = ""
+    # further data sets, and how often each is drawn from, data.path first; 0: by their sizes
+    config.data.more = ()
+    config.data.weights = (0.0,)
+    # training examples are drawn alike by: none, class, forgery
+    config.data.balance = "none"
     # training images, balanced and spread over people; 0: all
     config.data.subset = 0
     config.data.subset_seed = 0

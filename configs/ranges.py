@@ -33,6 +33,7 @@ CHOICES = {
     "teacher.dtype": ("float32", "bfloat16", "float16"),
     "student.layout": ("", "torch", "keras"),
     "teacher.layout": ("", "torch", "keras"),
+    "data.balance": ("none", "class", "forgery"),
     "train.balance": ("none", "start", "running"),
 }
 

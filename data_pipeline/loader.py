@@ -10,6 +10,7 @@ from absl import flags
 
 from kdjax.checks import UserError
 from kdjax.data_pipeline.dataset import Dataset, Read
+from kdjax.data_pipeline.sampling import Group
 from kdjax.types import Batch
 
 
@@ -34,6 +35,7 @@ def training_batches(
     seed: int,
     split: str = "train",
     indices: Sequence[int] | np.ndarray | None = None,
+    groups: Sequence[Group] | None = None,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 4,
@@ -53,6 +55,8 @@ def training_batches(
       split: the split to read.
       indices: the examples of the split to use, as `subsets.choose_subset` gives them; None for all. A batch's
         `index` is the place in the whole split all the same.
+      groups: examples by how often they are drawn, as `sampling.make_groups` gives them, instead of each once an
+        epoch; every group is shuffled and gone through again and again, and an epoch is as long as it was.
       process_index: this process.
       process_count: how many processes share the batch.
       threads: reading threads a process.
@@ -72,10 +76,13 @@ def training_batches(
         )
     examples = grain.MapDataset.source(dataset.source(split))
     examples = examples.map_with_index(_DecodeRecord(dataset.read, tuple(qualities), len(examples)))
-    if indices is not None:
+    if indices is not None and groups is None:
         examples = grain.MapDataset.source(_Chosen(examples, np.asarray(indices).tolist()))
-    examples = examples.seed(seed).shuffle()
-    examples = examples[: per_epoch * batch_size].repeat()
+    if groups is None:
+        examples = examples.seed(seed).shuffle()
+        examples = examples[: per_epoch * batch_size].repeat()
+    else:
+        examples = _mixed(examples, groups, seed)
     examples = examples[process_index::process_count]
     batches = examples.batch(batch_size // process_count, drop_remainder=True)
     options = grain.ReadOptions(
@@ -88,6 +95,18 @@ def training_batches(
             flags.FLAGS.mark_as_parsed()
         reader = reader.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(reader)
+
+
+def _mixed(examples: Any, groups: Sequence[Group], seed: int) -> Any:
+    """Returns an endless data set in which every group has its share."""
+    parts = [
+        grain.MapDataset.source(_Chosen(examples, group.positions.tolist()))
+        .seed(seed + number)
+        .shuffle()
+        .repeat()
+        for number, group in enumerate(groups)
+    ]
+    return grain.MapDataset.mix(parts, [group.share for group in groups])
 
 
 def steps_per_epoch(

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from kdjax.checks import UserError, nearest
 from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.mixture import Mixture
 from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.calls import calling, refuse
@@ -23,12 +24,21 @@ ATTRIBUTES = tuple(name for name in vars(Dataset) if not name.startswith("_"))
 def open_data(
     config: ConfigDict, extensions: Extensions = NOTHING, path: str | Path = ""
 ) -> Dataset:
-    """Returns the data set at `data.path`, or at `path` where that is given; `own:NAME` is one of the user's own.
+    """Returns the data sets at `data.path` and `data.more` as one, or the one at `path` where that is given.
+
+    `own:NAME` is one of the user's own.
 
     Raises:
       UserError: when there is none, or the user's factory fails.
     """
     place = str(path or config.data.path)
+    if config.data.more and not path:
+        places = [place, *config.data.more]
+        return Mixture([_open(config, extensions, each) for each in places])
+    return _open(config, extensions, place)
+
+
+def _open(config: ConfigDict, extensions: Extensions, place: str) -> Dataset:
     if not place.startswith(OWN):
         return open_dataset(place)
     name = place.removeprefix(OWN)

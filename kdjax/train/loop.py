@@ -97,6 +97,7 @@ class _Trainer:
             batch_size=config.data.batch_size,
             seed=config.seed.data,
             indices=plan.indices,
+            groups=plan.groups,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             threads=config.data.threads,

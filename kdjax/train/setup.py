@@ -11,13 +11,14 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.data_pipeline.loader import steps_per_epoch
-from kdjax.data_pipeline.subsets import choose_subset
+from kdjax.data_pipeline.sampling import Group
 from kdjax.extensions import NOTHING, Extensions, choose
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.balancing import make_balance
 from kdjax.train.calls import guarded, own_methods, own_optimizers, own_schedules, refuse
 from kdjax.train.data import naming_data, open_data
+from kdjax.train.examples import training_groups, training_indices
 from kdjax.train.networks import own_options, student_network
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
@@ -43,6 +44,7 @@ class Plan(NamedTuple):
       parts: the step's parts.
       records: what the recorded teachers say, by index.
       indices: the training images in use; None for all.
+      groups: how often which of them are drawn; None: each once an epoch.
       extensions: the user's own.
     """
 
@@ -59,6 +61,7 @@ class Plan(NamedTuple):
     parts: StepParts
     records: Records
     indices: np.ndarray | None
+    groups: list[Group] | None = None
     extensions: Extensions = NOTHING
 
     @property
@@ -118,6 +121,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
         raise ValueError(f"{dataset.where} has no validation images; prepare more identities")
     with naming_data(config, extensions):
         config_checks.check_classes(dataset)
+        groups = training_groups(config, dataset, indices)
     for run in config.teacher.runs:
         try:
             checkpoint.check_finished(run)
@@ -151,21 +155,8 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     variables = (*(variables for _, variables in trained), *(() for _ in recorded))
     return Plan(
         config, dataset, devices, image_size, total_steps, per_epoch,
-        student, teachers, variables, method, parts, records, indices, extensions,
+        student, teachers, variables, method, parts, records, indices, groups, extensions,
     )  # fmt: skip
-
-
-def training_indices(config: ConfigDict, dataset: Dataset) -> np.ndarray | None:
-    """Returns the places of the training images in use, or None for all of them."""
-    if not config.data.subset:
-        return None
-    found = dataset.labels("train")
-    return choose_subset(
-        found["label"],
-        found["identity"],
-        size=config.data.subset,
-        seed=config.data.subset_seed,
-    )
 
 
 def make_method(

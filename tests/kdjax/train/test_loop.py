@@ -396,3 +396,24 @@ def test_bfloat16_trains(tiny_dataset, tmp_path):
     assert np.isfinite(result["best_metric"])
     leaves = jax.tree.leaves(checkpoint.load_best(tmp_path / "run")[1])
     assert {leaf.dtype for leaf in leaves} == {np.dtype("float32")}
+
+
+def test_a_run_on_two_data_sets_draws_them_as_told(tmp_path, tiny_dataset, monkeypatch):
+    seen = []
+    original = loop.training_batches
+
+    def watched(dataset, qualities, **options):
+        seen.append((dataset, options["groups"]))
+        return original(dataset, qualities, **options)
+
+    monkeypatch.setattr(loop, "training_batches", watched)
+    more = {"data__more": str(tiny_dataset), "data__weights": "3,1", "data__balance": "class"}
+    config = config_for(tiny_dataset, train__steps=2, **more)
+    train(config, tmp_path / "run")
+    ((dataset, groups),) = seen
+    assert dataset.sizes["train"] == 96
+    assert [group.share for group in groups] == [0.375, 0.375, 0.125, 0.125]
+    assert json.loads((tmp_path / "run/config.json").read_text())["data"]["weights"] == [3.0, 1.0]
+    with pytest.raises(UserError, match=r"data\.weights=1,2,3 must be 2 positive numbers"):
+        train(config_for(tiny_dataset, **{**more, "data__weights": "1,2,3"}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
