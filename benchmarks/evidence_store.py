@@ -24,8 +24,11 @@ FROZEN = HERE / "evidence_data.json"
 FORMAT = 1
 
 NEUTRAL: dict[str, Any] = {
-    **{"train.balance": "none", "data.augmentation": ""},
-    **{"data.more": [], "data.weights": [0.0], "data.balance": "none"},
+    "train.balance": "none",
+    "data.augmentation": "",
+    "data.more": [],
+    "data.weights": [0.0],
+    "data.balance": "none",
 }
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 
