@@ -160,7 +160,9 @@ def _build(
 ) -> None:
     """Builds into `partial`, from results kept there if the same work was begun before."""
     shutil.rmtree(partial / "tfds", ignore_errors=True)
-    recipe = {key: described[key] for key in ("dataset", "version", "options")}
+    recipe = {key: described[key] for key in ("dataset", "version")}
+    # results are kept as PNG whatever they are stored as
+    recipe["options"] = {k: v for k, v in described["options"].items() if k != "encoding"}
     kept = manifest.fingerprint([recipe, manifest.tool_versions()])
     count = default_workers() if workers is None else workers
     builder.work = Work(partial / f"work-{kept}", count, progress=True, beam=beam)

@@ -73,7 +73,9 @@ class PreparedDataset:
         if split not in self.sizes:
             raise UserError(f"{self.path} has no split {split!r}; known: {', '.join(self.sizes)}")
         encoded = tfds.decode.SkipDecoding()
-        decoders = {"image": dict.fromkeys(self.qualities, encoded)}
+        images = self.builder.info.features["image"]
+        coded = [q for q in self.qualities if isinstance(images[q], tfds.features.Image)]
+        decoders = {"image": dict.fromkeys(coded, encoded)} if coded else {}
         if self.has_masks:
             decoders["forgery_mask"] = encoded
         return self.builder.as_data_source(split, decoders=decoders)
@@ -135,8 +137,10 @@ def _image_features(features: Any) -> tuple[tuple[str, ...], int]:
     return (*known, *(quality for quality in shapes if quality not in known)), side
 
 
-def decode_image(encoded: bytes, channels: int = 3) -> np.ndarray:
-    """Returns the uint8 pixels of PNG bytes: RGB `[H, W, 3]`, or grey `[H, W, 1]`."""
+def decode_image(encoded: bytes | np.ndarray, channels: int = 3) -> np.ndarray:
+    """Returns the uint8 pixels of PNG, JPEG or WebP, RGB `[H, W, 3]` or grey `[H, W, 1]`; pixels are what they are."""
+    if isinstance(encoded, np.ndarray) and encoded.ndim == 3:
+        return encoded
     flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
     if pixels is None:

@@ -208,6 +208,7 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
                     identity=identities[each.identity],
                     frame=example["frame"],
                     forgeries=self.forgeries() or FORGERIES,
+                    encoding=self.encoding(),
                 )
                 yield f"{order[each.name]:09d}_{position:06d}", record
 

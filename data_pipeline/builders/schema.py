@@ -21,11 +21,29 @@ QUALITY_FACTORS = {"c23": 23, "c40": 40}
 """The constant rate factor of each compressed quality, as in FaceForensics++."""
 
 
+ENCODINGS = {
+    "png": ("png", ".png", 0),
+    "raw": (None, "", 0),
+    "jpeg": ("jpeg", ".jpg", cv2.IMWRITE_JPEG_QUALITY),
+    "webp": (None, ".webp", cv2.IMWRITE_WEBP_QUALITY),
+}
+"""How images can be stored: TFDS' name, OpenCV's ending and its flag of the quality."""
+
+LOSSY = 95
+"""Quality of JPEG and WebP."""
+
+
+def check_encoding(encoding: str) -> None:
+    """Raises ValueError for an encoding that there is not."""
+    if encoding not in ENCODINGS:
+        raise ValueError(f"encoding={encoding!r} must be one of: {', '.join(ENCODINGS)}")
+
+
 class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The base of every builder: its features, its way of working, and what it had to leave out.
 
     A subclass names its `CONFIG`, a dataclass over `tfds.core.BuilderConfig` with defaults for
-    every field (`name` too) and at least `image_size` and `seed`; its other fields are the options
+    every field (`name` too) and at least `image_size`, `seed` and `encoding`; its other fields are the options
     that `kdjax prepare` accepts and that the manifest records. All randomness comes from the seed.
 
     Attributes:
@@ -55,7 +73,10 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
 
     def recorded_options(self) -> dict[str, Any]:
         """Returns the options as the manifest records them: JSON, no path."""
-        return {name: getattr(self.builder_config, name) for name in self.option_names()}
+        options = {name: getattr(self.builder_config, name) for name in self.option_names()}
+        if options["encoding"] == "png":
+            del options["encoding"]  # what there was before there were others
+        return options
 
     def qualities(self) -> tuple[str, ...]:
         """Returns the names of the qualities that are stored."""
@@ -64,6 +85,10 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     def forgeries(self) -> tuple[str, ...]:
         """Returns the names of the kinds of forgery, `none` first; nothing for those of `kdjax.types`."""
         return ()
+
+    def encoding(self) -> str:
+        """Returns how images are stored, one of `ENCODINGS`."""
+        return str(self.builder_config.encoding)
 
     def made_from(self) -> dict[str, str]:
         """Returns what each quality is made from."""
@@ -82,7 +107,9 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         return _LocalInfo(
             builder=self,
             description=type(self).__doc__,
-            features=features(self.builder_config.image_size, self.qualities(), self.forgeries()),
+            features=features(
+                self.builder_config.image_size, self.qualities(), self.forgeries(), self.encoding()
+            ),
         )
 
 
@@ -94,17 +121,24 @@ class _LocalInfo(tfds.core.DatasetInfo):
 
 
 def features(
-    image_size: int, qualities: Sequence[str] = QUALITIES, forgeries: Sequence[str] = ()
+    image_size: int,
+    qualities: Sequence[str] = QUALITIES,
+    forgeries: Sequence[str] = (),
+    encoding: str = "png",
 ) -> tfds.features.FeaturesDict:
     """Returns the features of a data set of `image_size` pixel faces in some qualities.
 
-    `image/<quality>` uint8 `[S, S, 3]` RGB as PNG, aligned pixel by pixel; `forgery_mask` uint8
+    `image/<quality>` uint8 `[S, S, 3]` RGB, encoded as one of `ENCODINGS`, aligned pixel by pixel; `forgery_mask` uint8
     `[S, S, 1]`, 255 where the image was forged (all 0 on a fake means: not known); `label` 0 real,
     1 fake; `forgery` the position in `forgeries`, or in `kdjax.types.FORGERIES` without any; `video`
     and `identity` ids that no two splits share; `frame` the position in the clip.
     """
     shape = (image_size, image_size)
-    image = tfds.features.Image(shape=(*shape, 3), encoding_format="png")
+    image: Any = tfds.features.Image(shape=(*shape, 3), encoding_format=ENCODINGS[encoding][0])
+    if encoding == "raw":
+        image = tfds.features.Tensor(
+            shape=(*shape, 3), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+        )
     return tfds.features.FeaturesDict(
         {
             "image": dict.fromkeys(qualities, image),
@@ -137,13 +171,14 @@ def encode_example(
     identity: int,
     frame: int,
     forgeries: Sequence[str] = FORGERIES,
+    encoding: str = "png",
 ) -> dict[str, Any]:
     """Returns a record of `features`, of uint8 images `[S, S, 3]` by quality and a mask `[S, S]`, or of PNG.
 
     Images go in as encoded bytes: given as arrays, TFDS would need TensorFlow to encode them.
     """
     return {
-        "image": {quality: _encoded(image) for quality, image in images.items()},
+        "image": {quality: _stored(image, encoding) for quality, image in images.items()},
         "forgery_mask": _encoded(forgery_mask),
         "label": label,
         "forgery": forgeries.index(forgery),
@@ -151,6 +186,23 @@ def encode_example(
         "identity": identity,
         "frame": frame,
     }
+
+
+def _stored(image: np.ndarray | bytes, encoding: str) -> io.BytesIO | np.ndarray:
+    if encoding == "png":
+        return _encoded(image)
+    if isinstance(image, bytes):
+        decoded: Any = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+        pixels = decoded[..., ::-1]
+    else:
+        pixels = image
+    if encoding == "raw":
+        return np.ascontiguousarray(pixels)
+    _, ending, flag = ENCODINGS[encoding]
+    done, encoded = cv2.imencode(ending, np.ascontiguousarray(pixels[..., ::-1]), [flag, LOSSY])
+    if not done:
+        raise ValueError(f"cannot encode an image as {encoding}")
+    return io.BytesIO(encoded.tobytes())
 
 
 def _encoded(image: np.ndarray | bytes) -> io.BytesIO:

@@ -12,6 +12,7 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline import compression, faces, video
 from kdjax.data_pipeline.builders import media
 from kdjax.data_pipeline.faces import Box
+from kdjax.data_pipeline.loader import training_batches
 from kdjax.data_pipeline.prepare import prepare
 from kdjax.data_pipeline.prepared import decode_record, open_dataset
 
@@ -313,6 +314,25 @@ def test_turned_video_and_cut_scenes(make, ffpp, tmp_path):
     assert manifest["notes"]["frames_without_face"] == 1
     assert manifest["notes"]["videos_with_cuts"] == 1
     assert open_dataset(path).sizes["train"] == 11
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg", "webp"])
+def test_images_can_be_stored_otherwise(ffpp, tmp_path, encoding):
+    _, plain = examples(run(ffpp, tmp_path / "png"))
+    path = run(ffpp, tmp_path / encoding, encoding=encoding)
+    assert json.loads((path / "manifest.json").read_text())["options"]["encoding"] == encoding
+    dataset, found = examples(path)
+    assert dataset.qualities == ("c23", "c40")
+    for one, other in zip(plain["train"], found["train"], strict=True):
+        for quality in dataset.qualities:
+            gap = np.abs(one["image"][quality].astype(int) - other["image"][quality])
+            assert gap.max() == 0 if encoding == "raw" else 0 < gap.mean() < 4
+        np.testing.assert_array_equal(one["forgery_mask"], other["forgery_mask"])
+    batch = next(training_batches(dataset, ("c40",), batch_size=4, seed=0, threads=1))
+    assert batch["image"]["c40"].shape == (4, 42, 42, 3)
+    assert batch["image"]["c40"].dtype == np.uint8
+    with pytest.raises(UserError, match="encoding='gif' must be one of: png, raw, jpeg, webp"):
+        run(ffpp, tmp_path / "gif", encoding="gif")
 
 
 def test_what_cv2_reads_is_what_was_written(make, tmp_path):

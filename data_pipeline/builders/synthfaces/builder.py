@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset, encode_example
+from kdjax.data_pipeline.builders.schema import SPLITS, FaceDataset, check_encoding, encode_example
 from kdjax.data_pipeline.builders.synthfaces.plan import Size, Task, tasks
 from kdjax.data_pipeline.builders.synthfaces.produce import produce
 from kdjax.data_pipeline.results import Result
@@ -31,9 +31,11 @@ class SynthFacesConfig(tfds.core.BuilderConfig):
     clips_per_identity: int = 2
     frames_per_clip: int = 4
     clip_length: int = 8
+    encoding: str = "png"
 
     def size(self) -> Size:
-        """Returns the checked size; raises ValueError where a number does not fit."""
+        """Returns the checked size; raises ValueError where a number or the encoding does not fit."""
+        check_encoding(self.encoding)
         return Size(
             image_size=self.image_size,
             seed=self.seed,
@@ -82,10 +84,10 @@ class SynthFaces(FaceDataset, skip_registration=True):  # type: ignore[call-arg]
         for (owner, task), result in itertools.islice(made, persons):
             if owner != split:
                 raise RuntimeError(f"{split} was asked for out of order: next is {owner}")
-            yield from _examples(task, result)
+            yield from _examples(task, result, self.encoding())
 
 
-def _examples(task: Task, result: Result) -> Examples:
+def _examples(task: Task, result: Result, encoding: str) -> Examples:
     """Yields key and record of every stored frame of one person."""
     clips = 2 * len(task.forgeries)
     for row in range(clips):
@@ -102,5 +104,6 @@ def _examples(task: Task, result: Result) -> Examples:
                     video=video,
                     identity=task.identity,
                     frame=frame,
+                    encoding=encoding,
                 ),
             )
