@@ -45,9 +45,11 @@ class Loaded(NamedTuple):
     extensions: Extensions
 
 
-def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+def load(
+    spec: str, overrides: Mapping[str, Any] | None = None, extensions: Extensions = NOTHING
+) -> ConfigDict:
     """Returns the configuration `NAME[:NETWORK]` or `PROGRAM[:ARGUMENT]` with overrides applied; see `read`."""
-    return read(spec, overrides).config
+    return read(spec, overrides, extensions).config
 
 
 def read(
