@@ -30,12 +30,12 @@ def dct2(x: Array) -> Array:
     Raises:
       ValueError: unless `x` has four axes.
     """
-    return _both_axes(x, _cosines)
+    return _both_axes(x, dct_matrix)
 
 
 def idct2(x: Array) -> Array:
     """Returns the inverse of `dct2`, of the same shapes and dtypes."""
-    return _both_axes(x, lambda length: _cosines(length).T)
+    return _both_axes(x, lambda length: dct_matrix(length).T)
 
 
 def high_pass(x: Array, *, rho: float | Array = 0.33) -> Array:
@@ -78,7 +78,7 @@ def _both_axes(x: Array, matrix: Callable[[int], np.ndarray]) -> Array:
 
 
 @functools.cache
-def _cosines(length: int) -> np.ndarray:
+def dct_matrix(length: int) -> np.ndarray:
     """Returns the orthonormal DCT-II of `length` points as a float64 matrix, a frequency a row."""
     frequency, place = np.arange(length)[:, None], np.arange(length)[None]
     matrix = np.cos(np.pi * (2 * place + 1) * frequency / (2 * length)) * np.sqrt(2 / length)
