@@ -12,6 +12,7 @@ from evidence_rows import (
     KD,
     METHODS,
     MIXTURE,
+    RIVAL_BEST,
     TOKD,
     add,
     at_rates,
@@ -24,6 +25,7 @@ from evidence_rows import (
     negatives,
     on_networks,
     qad,
+    rival,
     searched,
     searched_rivals,
 )
@@ -64,7 +66,6 @@ def c40(data: str, start: str) -> Table:
 
 def all_qualities(data: str) -> Table:
     """Returns one network for all qualities, by QAD and what it is compared with."""
-    other = {"perturbation": "none", "collaborative_weight": 0.004}
     return Table(
         title=f"One network for all qualities, {data}",
         dataset=data,
@@ -76,9 +77,7 @@ def all_qualities(data: str) -> Table:
             qad("QAD"),
             qad("perturbation alone", collaboration="none"),
             qad("HSIC alone", perturbation="none"),
-            qad("soft label", **{**other, "collaboration": "soft_label"}, soft_temperature=4.0),
-            qad("pairwise", **{**other, "collaboration": "pairwise"}),
-            qad("centre", **{**other, "collaboration": "center"}),
+            *(rival(name, share) for name, share in RIVAL_BEST.items()),
             *(Row(f"{q} only", overrides={"student.qualities": (q,)}) for q in ALL_QUALITIES),
             Row(
                 "three networks",
