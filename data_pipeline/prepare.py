@@ -27,8 +27,8 @@ After a slash stands what is fixed in size and seed, or the part of a data set, 
 """
 
 SOURCES = {
-    "folder": "FOLDER with real/ and fake/ images and videos",
-    "videos": "FILE, a table .csv or .jsonl with columns path and label",
+    "folder": "the folder with real/ and fake/ images and videos",
+    "videos": "a table, .csv or .jsonl, with columns path and label",
 }
 """What a source is, where it is not simply the folder that holds the data set."""
 
@@ -126,7 +126,8 @@ def _make_builder(dataset: str, data_dir: Path, output: Path, given: dict[str, A
         if source is not None:
             raise checks.UserError(f"--source belongs to data sets made of files, not to {dataset}")
     elif source is None:
-        raise checks.UserError(f"{kind} needs --source={SOURCES.get(kind, 'FOLDER')}")
+        wanted = SOURCES.get(kind, "the folder of the data set as its owners lay it out")
+        raise checks.UserError(f"--source is missing: {wanted}")
     else:
         extra = {"source": Path(source).expanduser(), "output": output}
     known = builder_class.option_names()
