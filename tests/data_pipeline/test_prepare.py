@@ -325,7 +325,7 @@ def test_too_few_people_are_refused(source, tmp_path):
     ("dataset", "options", "words"),
     [
         ("foldr", {}, "did you mean 'folder'"),
-        ("folder", {}, "needs --source"),
+        ("folder", {}, "--source is missing"),
         ("folder", {"source": "nowhere"}, "not a folder"),
         ("folder", {"source": ".", "margn": 2.0}, "did you mean 'margin'"),
         ("folder", {"source": ".", "margin": 9.0}, "margin=9.0 must be between"),
