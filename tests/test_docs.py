@@ -1,12 +1,17 @@
 """The examples in the documentation run as printed."""
 
 import doctest
+import shlex
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 
-from kdjax import losses, methods
+from kdjax import arguments, cli, configs, losses, methods
+from kdjax.data_pipeline.builders.media import BUILDERS
+from kdjax.data_pipeline.trees import faceforensics
+from kdjax.extensions import NOTHING
+from kdjax.train.sweep import _plan, read_sweep
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("add", "baselines", "ckd", "loop", "networks", "qad", "runs", "tokd")
@@ -38,3 +43,28 @@ def test_the_part_with_parameters_of_its_own_keeps_to_what_every_method_keeps_to
 
 def test_every_page_with_an_example_is_run():
     assert {page.stem for page in DOCS.glob("*.md") if ">>> " in page.read_text()} == set(PAGES)
+
+
+@pytest.mark.parametrize("page", [*sorted((DOCS / "papers").glob("*.md")), DOCS / "benchmarks.md"])
+def test_commands_of_the_papers_data_are_understood(page):
+    """Options, parts of data sets, configurations, overrides and every row of a sweep: all but the files."""
+    text = page.read_text().replace("\\\n", " ")
+    found = [line.split("#")[0].strip() for line in text.splitlines()]
+    found = [line for line in found if line.startswith("kdjax ")]
+    for line in found:
+        words = shlex.split(line.replace("$table", "tokd_table6").replace("$part", "deepfakes"))
+        options, rest = cli.build_parser().parse_known_args(words[1:])
+        overrides = cli.parse_overrides(rest)
+        if options.command == "prepare":
+            kind, _, part = options.dataset.partition("/")
+            given = arguments.prepare_options(options)
+            assert set(given) <= set(BUILDERS[kind].option_names()), line
+            if kind == "faceforensics":
+                assert part in ("", "all", *faceforensics.MANIPULATIONS), line
+        elif options.command == "train":
+            configs.load(options.config, overrides)
+        elif options.command == "sweep":
+            table = read_sweep(options.sweep)
+            common = {**table.settings, **overrides}
+            _plan(table.rows, options.config, common, Path("runs"), 1, NOTHING)
+    assert found or page.name == "index.md"
