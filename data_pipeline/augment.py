@@ -142,18 +142,23 @@ OWN = 0x6B64
 
 
 def _apply_own(own: Own, images: Array, keys: Array, step: Array) -> Array:
-    found = jax.vmap(own, in_axes=(0, 0, None))(images, keys, step)
-    if not isinstance(found, jax.Array) or (found.shape, found.dtype) != (
-        images.shape,
-        images.dtype,
-    ):
-        given = f"{images.dtype} {list(images.shape[1:])}"
-        got = (
-            f"{found.dtype} {list(found.shape[1:])}"
-            if isinstance(found, jax.Array)
-            else f"a {type(found).__name__}"
-        )
+    return jax.vmap(same_kind(own), in_axes=(0, 0, None))(images, keys, step)
+
+
+def same_kind(own: Own) -> Own:
+    """Returns an augmentation that raises ValueError where it does not return an image as it was given."""
+
+    def apply(image: Array, key: Array, step: Array) -> Array:
+        found = own(image, key, step)
+        given = f"{image.dtype} {list(image.shape)}"
+        if not isinstance(found, jax.Array):
+            got = f"a {type(found).__name__}"
+        elif (found.shape, found.dtype) != (image.shape, image.dtype):
+            got = f"{found.dtype} {list(found.shape)}"
+        else:
+            return found
         raise ValueError(
             f"the augmentation must return an image as it was given, {given}; it returns {got}"
         )
-    return found
+
+    return apply

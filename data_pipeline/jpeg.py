@@ -59,8 +59,7 @@ def jpeg(images: Array, quality: Array | float, *, subsampling: str = "4:2:0") -
     """
     if images.ndim < 3 or images.shape[-1] != 3 or 0 in images.shape[-3:]:
         raise ValueError(f"images must be [..., H, W, 3]; they are {list(images.shape)}")
-    if subsampling not in SUBSAMPLINGS:
-        raise ValueError(f"subsampling={subsampling!r} must be one of: {', '.join(SUBSAMPLINGS)}")
+    check_subsampling(subsampling)
     height, width = images.shape[-3:-1]
     step = 2 if subsampling == "4:2:0" else 1
     samples = _clip(_round(255.0 * images.astype(jnp.float32)))
@@ -77,6 +76,12 @@ def jpeg(images: Array, quality: Array | float, *, subsampling: str = "4:2:0") -
         chroma = _double(chroma) if chroma.shape[-2] > 2 else _repeat(chroma)
     planes = jnp.concatenate([luma, chroma[..., :height, :width, :]], axis=-1)
     return (_clip(_to_rgb(planes)) / 255.0).astype(images.dtype)
+
+
+def check_subsampling(subsampling: str) -> None:
+    """Raises ValueError unless chroma can be subsampled so."""
+    if subsampling not in SUBSAMPLINGS:
+        raise ValueError(f"subsampling={subsampling!r} must be one of: {', '.join(SUBSAMPLINGS)}")
 
 
 def quality_table(base: np.ndarray, quality: Array | float) -> Array:

@@ -7,19 +7,21 @@ from ml_collections import ConfigDict
 
 from kdjax.data_pipeline import manifest
 from kdjax.data_pipeline.dataset import Dataset
+from kdjax.train.augmentation import moves_pixels
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 
 
 def check_records(config: ConfigDict, records: Records) -> None:
     """Raises ValueError when recorded maps would not be aligned with what the student sees."""
-    moves = [key for key in ("flip", "random_crop") if config.data[key]]
+    moves = [f"data.{key}=false" for key in ("flip", "random_crop") if config.data[key]]
+    moves += ["data.augmentation without what moves pixels"] if moves_pixels(config) else []
     for table in records.tables:
         maps = [name for name, array in table.items() if array.ndim == 4]
         if maps and moves:
             raise ValueError(
                 f"teacher.recorded holds maps ({', '.join(maps)}), which do not follow the student's "
-                f"augmentation; set {' and '.join(f'data.{key}=false' for key in moves)}"
+                f"augmentation; set {' and '.join(moves)}"
             )
 
 

@@ -12,11 +12,12 @@ from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.data_pipeline.loader import steps_per_epoch
 from kdjax.data_pipeline.sampling import Group
-from kdjax.extensions import NOTHING, Extensions, choose
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
-from kdjax.train.calls import guarded, own_methods, own_optimizers, own_schedules, refuse
+from kdjax.train.calls import own_methods, own_optimizers, own_schedules
 from kdjax.train.data import naming_data, open_data
 from kdjax.train.examples import training_groups, training_indices
 from kdjax.train.networks import own_options, student_network
@@ -233,37 +234,3 @@ def make_parts(
         ),
         balance=make_balance(config, method),
     )
-
-
-def make_augment(config: ConfigDict, image_size: int, extensions: Extensions) -> Any:
-    """Returns the augmentation of a configuration, as `StepParts` takes it; one of the user's own fails by name."""
-    name = config.data.augmentation
-    draw = augment.make_augment(
-        image_size,
-        flip=config.data.flip,
-        random_crop=config.data.random_crop,
-        own=own_augmentation(config, extensions),
-    )
-    return guarded(draw, "augmentation", name, extensions) if name else draw
-
-
-def own_augmentation(config: ConfigDict, extensions: Extensions) -> Any:
-    """Returns the user's own augmentation that a configuration names, None where it names none.
-
-    Raises:
-      ValueError: for an unknown name.
-      UserError: when its factory fails, or makes no function.
-    """
-    name = config.data.augmentation
-    if not name:
-        return None
-    try:
-        factory = choose("augmentation", name, extensions.augmentations, ())
-    except ValueError as error:
-        raise ValueError(f"data.augmentation={name}: {error}") from error
-    if factory is None:
-        return None
-    made = guarded(factory, "augmentation", name, extensions)(**own_options(config, name))
-    if not callable(made):
-        raise refuse("augmentation", name, "a function (image, key, step) -> image", made)
-    return made
