@@ -11,8 +11,14 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     data = options.data or ""
     extensions = configs.program(options.program)
+    qualities = tuple(filter(None, options.qualities.split(",")))
     for folder in options.runs:
         evaluate_run(
-            folder, split=options.split, data=data, limit=options.limit, extensions=extensions
+            folder,
+            split=options.split,
+            data=data,
+            limit=options.limit,
+            qualities=qualities,
+            extensions=extensions,
         )
-    print_results(options.runs, evaluation_name(options.split, data, options.limit))
+    print_results(options.runs, evaluation_name(options.split, data, options.limit, qualities))

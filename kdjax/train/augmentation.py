@@ -1,19 +1,33 @@
 """The augmentation that a configuration names: shipped ones, the user's own, several in turn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from kdjax.checks import UserError, nearest
 from kdjax.configs.values import convert
-from kdjax.data_pipeline import augment, augmentations
+from kdjax.data_pipeline import augment, augmentations, made
 from kdjax.extensions import Extensions, choose, options_of
 from kdjax.train.calls import guarded, refuse
 from kdjax.train.networks import own_options
 
 
-def make_augment(config: ConfigDict, image_size: int, extensions: Extensions) -> Any:
-    """Returns what `StepParts` takes: crop and flip, then what `data.augmentation` names.
+def make_augment(
+    config: ConfigDict,
+    image_size: int,
+    extensions: Extensions,
+    qualities: Sequence[str] = (),
+    stored: Sequence[str] = (),
+) -> Any:
+    """Returns what `StepParts` takes: qualities made, crop and flip, then what `data.augmentation` names.
+
+    Args:
+      config: the configuration.
+      image_size: side of the crop in pixels.
+      extensions: the user's own.
+      qualities: what the networks see.
+      stored: what the data set has, best first; none: nothing is made.
 
     Raises:
       ValueError: for a name or an option that is not known.
@@ -24,6 +38,7 @@ def make_augment(config: ConfigDict, image_size: int, extensions: Extensions) ->
         flip=config.data.flip,
         random_crop=config.data.random_crop,
         own=named_augmentation(config, extensions),
+        make=made.make_maker(qualities, stored) if stored else None,
     )
 
 
@@ -57,10 +72,10 @@ def _part(text: str, config: ConfigDict, extensions: Extensions) -> augment.Own:
         return shipped(**_options(name, options_of(name, shipped), given))
     if given:
         raise ValueError(f"options of {name}, one of your own, are at own.{name}.*")
-    made = guarded(factory, "augmentation", name, extensions)(**own_options(config, name))
-    if not callable(made):
-        raise refuse("augmentation", name, "a function (image, key, step) -> image", made)
-    return guarded(augment.same_kind(made), "augmentation", name, extensions)
+    found = guarded(factory, "augmentation", name, extensions)(**own_options(config, name))
+    if not callable(found):
+        raise refuse("augmentation", name, "a function (image, key, step) -> image", found)
+    return guarded(augment.same_kind(found), "augmentation", name, extensions)
 
 
 def _options(name: str, defaults: dict[str, Any], given: list[str]) -> dict[str, Any]:

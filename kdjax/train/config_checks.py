@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from kdjax.data_pipeline import manifest
+from kdjax.data_pipeline import made, manifest
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.train.augmentation import moves_pixels
 from kdjax.train.records import Records
@@ -62,8 +62,10 @@ def check_qualities(config: ConfigDict, known: Sequence[str] = QUALITIES) -> Non
         *(("student.qualities", quality) for quality in config.student.qualities),
         *([("teacher.quality", config.teacher.quality)] if teaches else []),
     ]:
-        if quality not in known:
-            raise ValueError(f"{key} names {quality!r}; the data set has: {', '.join(known)}")
+        if quality not in known and not made.is_made(quality, known):
+            raise ValueError(
+                f"{key} names {quality!r}; the data set has: {', '.join(known)}; {made.FORM} is made from {known[0]}"
+            )
     if len(set(config.student.qualities)) < len(config.student.qualities):
         raise ValueError(
             f"student.qualities={','.join(config.student.qualities)} names a quality twice"
