@@ -61,7 +61,7 @@ def test_one_of_several_that_returns_something_else_is_named():
     [
         ("blu", "no augmentation is called 'blu'; did you mean 'blur'"),
         ("blur+", "no augmentation is called ''"),
-        ("blur:larges=1", "blur has no option 'larges'; did you mean 'largest'"),
+        ("blur:larger=1", "blur has no option 'larger'; did you mean 'largest'"),
         ("blur:1", "blur:1 must be blur:OPTION=VALUE"),
         ("blur:largest=1:largest=2", "blur: largest is given twice"),
         ("blur:largest=wide", "blur:largest='wide' must be of type float"),
