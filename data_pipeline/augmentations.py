@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kdjax.checks import check_positive
 from kdjax.data_pipeline import jpeg as codec
@@ -56,24 +57,32 @@ def blur(largest: float = 2.0, chance: float = 0.5) -> Augmentation:
     reach = max(1, round(3 * largest))
 
     def change(image: Array, key: Array) -> Array:
-        sigma = jnp.maximum(largest * jax.random.uniform(key), 1e-3)
-        places = jnp.arange(-reach, reach + 1, dtype=jnp.float32)
-        weights = jnp.exp(-0.5 * (places / sigma) ** 2)
-        weights = weights / weights.sum()
-        for axis in (0, 1):
-            widths = [(0, 0)] * 3
-            widths[axis] = (reach, reach)
-            padded = jnp.pad(image, widths, mode="reflect")
-            size = image.shape[axis]
-            shifted = [
-                jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(2 * reach + 1)
-            ]
-            image = jnp.tensordot(
-                weights, jnp.stack(shifted), 1, precision=jax.lax.Precision.HIGHEST
-            )
-        return image
+        return blurred(image, largest * jax.random.uniform(key), reach)
 
     return _at(chance, change)
+
+
+def blurred(image: Array, sigma: Array | float, reach: int) -> Array:
+    """Returns an image `[H, W, 3]` after a Gaussian blur of `sigma` pixels, cut off at `reach`; edges mirrored."""
+    sigma = jnp.maximum(sigma, 1e-3)
+
+    def weights(length: int) -> Array:
+        """Returns the blur of an axis as a matrix: what lies beyond the edges counts where it is mirrored from."""
+        mirrored = np.pad(np.arange(length), reach, mode="reflect" if length > 1 else "edge")
+        gaps = np.arange(length)[:, None] - (np.arange(length + 2 * reach)[None] - reach)
+        near = np.where(np.abs(gaps) <= reach, 1.0, 0.0).astype(np.float32)
+        bells = near * jnp.exp(-0.5 * (gaps.astype(np.float32) / sigma) ** 2)
+        bells = bells / bells.sum(axis=1, keepdims=True)
+        folded = (mirrored[:, None] == np.arange(length)[None]).astype(np.float32)
+        return jnp.matmul(bells, folded, precision=jax.lax.Precision.HIGHEST)
+
+    down, across = (weights(length) for length in image.shape[:2])
+    return _on_both_axes(down, image, across)
+
+
+def _on_both_axes(down: Array, image: Array, across: Array) -> Array:
+    """Returns `down @ image @ across.T` of each channel."""
+    return jnp.einsum("ih,hwc,jw->ijc", down, image, across, precision=jax.lax.Precision.HIGHEST)
 
 
 def noise(largest: float = 0.05, chance: float = 0.5) -> Augmentation:
@@ -154,8 +163,7 @@ def resized_crop(smallest: float = 0.5, ratio: float = 4 / 3, chance: float = 0.
             _interpolation(length, share, (1 - share) * place)
             for length, share, place in zip(image.shape[:2], shares, places, strict=True)
         )
-        precise = jax.lax.Precision.HIGHEST
-        return jnp.einsum("ih,hwc,jw->ijc", down, image, across, precision=precise)
+        return _on_both_axes(down, image, across)
 
     return _at(chance, change)
 
@@ -178,19 +186,21 @@ def downscale(factors: tuple[int, ...] = (2, 4), chance: float = 0.5) -> Augment
     if not factors or min(factors) < 1:
         raise ValueError(f"factors={factors} must be whole numbers of at least 1")
 
-    def by(factor: int, image: Array) -> Array:
-        height, width, channels = image.shape
-        widths = ((0, -height % factor), (0, -width % factor), (0, 0))
-        padded = jnp.pad(image, widths, mode="edge")
-        down, across = (size // factor for size in padded.shape[:2])
-        small = padded.reshape(down, factor, across, factor, channels).mean((1, 3))
-        return jax.image.resize(small, padded.shape, "bilinear")[:height, :width]
-
     def change(image: Array, key: Array) -> Array:
         chosen = jax.random.randint(key, (), 0, len(factors))
-        return jnp.stack([by(factor, image) for factor in factors])[chosen]
+        return jnp.stack([shrunk(image, factor) for factor in factors])[chosen]
 
     return _at(chance, change)
+
+
+def shrunk(image: Array, factor: int) -> Array:
+    """Returns an image `[H, W, 3]` shrunk by the mean of `factor x factor` pixels and enlarged again bilinearly."""
+    height, width, channels = image.shape
+    widths = ((0, -height % factor), (0, -width % factor), (0, 0))
+    padded = jnp.pad(image, widths, mode="edge")
+    down, across = (size // factor for size in padded.shape[:2])
+    small = padded.reshape(down, factor, across, factor, channels).mean((1, 3))
+    return jax.image.resize(small, padded.shape, "bilinear")[:height, :width]
 
 
 def cutout(largest: float = 0.3, chance: float = 0.5) -> Augmentation:
