@@ -198,6 +198,11 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
         help="of these alone: stored ones, and JPEG as jpeg (drawn) or jpeg1 to jpeg100, made from the best; "
         "default: all that are stored, and what was made for the student",
     )
+    parser.add_argument(
+        "--corruptions",
+        default="",
+        help="under these instead, in five severities each: all, or some of jpeg, h264, blur, noise, resize",
+    )
     _add_program(parser)
 
 

@@ -3,7 +3,8 @@
 import argparse
 
 from kdjax import configs
-from kdjax.commands.tables import print_results
+from kdjax.commands.tables import print_corruptions, print_results
+from kdjax.data_pipeline.corruptions import KINDS
 from kdjax.train.evaluation import evaluate_run, evaluation_name
 
 
@@ -11,7 +12,8 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     data = options.data or ""
     extensions = configs.program(options.program)
-    qualities = tuple(filter(None, options.qualities.split(",")))
+    qualities = _listed(options.qualities)
+    corruptions = KINDS if options.corruptions == "all" else _listed(options.corruptions)
     for folder in options.runs:
         evaluate_run(
             folder,
@@ -19,6 +21,15 @@ def run(options: argparse.Namespace) -> None:
             data=data,
             limit=options.limit,
             qualities=qualities,
+            corruptions=corruptions,
             extensions=extensions,
         )
-    print_results(options.runs, evaluation_name(options.split, data, options.limit, qualities))
+    name = evaluation_name(options.split, data, options.limit, qualities, corruptions)
+    if corruptions:
+        print_corruptions(options.runs, corruptions, name)
+    else:
+        print_results(options.runs, name)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))

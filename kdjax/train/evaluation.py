@@ -7,8 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, nearest
 from kdjax.data_pipeline import augment, made
+from kdjax.data_pipeline.corruptions import KINDS, corrupted_batches, names
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
@@ -27,6 +28,7 @@ def evaluate_run(
     data: str | Path = "",
     limit: int = 0,
     qualities: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
     extensions: Extensions = NOTHING,
 ) -> Evaluation:
     """Evaluates a run's best weights and saves the result in `RUN/evaluation`.
@@ -38,11 +40,14 @@ def evaluate_run(
       limit: at most this many images, spread over the split; 0 for all.
       qualities: what to evaluate on, of the stored qualities and those that `data_pipeline.made` makes; none: all
         that are stored, and those that were made for the student.
+      corruptions: kinds of `data_pipeline.corruptions`: instead of qualities, the best one and these in five severities
+        each are evaluated, without R@1.
       extensions: the user's own, for a run whose network is not shipped.
 
     Raises:
-      UserError: when the run or the data set cannot be used.
+      UserError: when the run or the data set cannot be used, or both qualities and corruptions are named.
     """
+    check_corruptions(corruptions, qualities)
     if limit < 0:
         raise UserError(f"--limit={limit} must be at least 0")
     folder = Path(run)
@@ -51,6 +56,8 @@ def evaluate_run(
     dataset = open_data(config, extensions, data)
     image_size = evaluation_size(config.data.image_size, dataset)
     chosen = evaluated_qualities(qualities, config.student.qualities, dataset)
+    if corruptions:
+        chosen = (dataset.qualities[0], *(n for kind in corruptions for n in names(kind)))
     total = min(dataset.sizes.get(split, 0), limit or dataset.sizes.get(split, 0))
     progress = Progress(f"evaluate {folder.name} on {split}", total)
     done = 0
@@ -60,17 +67,19 @@ def evaluate_run(
         progress.advance(examples - done)
         done = examples
 
+    read = {
+        "split": split,
+        "batch_size": config.evaluation.batch_size,
+        "limit": limit,
+        "threads": config.data.threads,
+    }
+    predict = make_predict(network, jax.tree.map(jax.numpy.asarray, variables), image_size)
     try:
         result = evaluate(
-            make_predict(network, jax.tree.map(jax.numpy.asarray, variables), image_size),
-            made.seen_batches(
-                dataset,
-                chosen,
-                split=split,
-                batch_size=config.evaluation.batch_size,
-                limit=limit,
-                threads=config.data.threads,
-            ),
+            (lambda images: (predict(images)[0], None)) if corruptions else predict,
+            corrupted_batches(dataset, corruptions, **read)
+            if corruptions
+            else made.seen_batches(dataset, chosen, **read),
             chosen,
             step=step,
             parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(variables["params"])),
@@ -80,7 +89,8 @@ def evaluate_run(
         )
     finally:
         progress.close()
-    result.save(RunFolder(folder).evaluation, evaluation_name(split, data, limit, qualities))
+    name = evaluation_name(split, data, limit, qualities, corruptions)
+    result.save(RunFolder(folder).evaluation, name)
     return result
 
 
@@ -117,12 +127,28 @@ def evaluated_qualities(
     return tuple(wanted)
 
 
+def check_corruptions(kinds: Sequence[str], qualities: Sequence[str]) -> None:
+    """Raises UserError for a corruption that is none or named twice, or one beside qualities."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError(f"--corruptions names {kind!r}; {nearest(kind, KINDS)}")
+    if len(set(kinds)) < len(kinds):
+        raise UserError(f"--corruptions={','.join(kinds)} names one twice")
+    if kinds and qualities:
+        raise UserError("--corruptions are of the best quality; give them without --qualities")
+
+
 def evaluation_name(
-    split: str, data: str | Path = "", limit: int = 0, qualities: Sequence[str] = ()
+    split: str,
+    data: str | Path = "",
+    limit: int = 0,
+    qualities: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
 ) -> str:
-    """Returns the name an evaluation is kept under; part of a split, other data or chosen qualities have their own."""
+    """Returns the name an evaluation is kept under: what is not of a whole split in all qualities has its own."""
     name = f"{split}-on-{Path(data).resolve().name}" if str(data) else split
     name = f"{name}-limit{limit}" if limit else name
+    name = f"{name}-under-{'-'.join(corruptions)}" if corruptions else name
     return f"{name}-in-{'-'.join(qualities)}" if qualities else name
 
 

@@ -147,6 +147,7 @@ class Run:
         *,
         limit: int = 0,
         qualities: Sequence[str] = (),
+        corruptions: Sequence[str] = (),
     ) -> Evaluation:
         """Evaluates the best weights on a split of the run's own data, or others; the folder keeps the result."""
         return evaluate_run(
@@ -155,6 +156,7 @@ class Run:
             data=str(data),
             limit=limit,
             qualities=qualities,
+            corruptions=corruptions,
             extensions=self.extensions,
         )
 

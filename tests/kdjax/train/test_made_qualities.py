@@ -102,3 +102,32 @@ def test_a_quality_is_drawn_anew_in_each_epoch(tiny_dataset):
     differs = (seen(0) != seen(6)).any(axis=(1, 2, 3))
     # two of 71 qualities are seldom the same
     assert differs.sum() >= 6
+
+
+def test_a_run_is_evaluated_under_corruptions(teacher, capsys):
+    main(["evaluate", str(teacher), "--corruptions=noise,h264"])
+    shown = capsys.readouterr().out.splitlines()
+    kept = json.loads((teacher / "evaluation" / "test-under-noise-h264.json").read_text())
+    metrics = kept["metrics"]
+    assert list(metrics) == [
+        "raw",
+        *(f"{kind}-{k}" for kind in ("noise", "h264") for k in range(1, 6)),
+        "overall",
+    ]
+    assert metrics["raw"]["auc"] == evaluate_run(teacher).metrics["raw"]["auc"]
+    cells = next(line for line in shown if " noise " in line).split()[2:]
+    aucs = [metrics[name]["auc"] for name in ("raw", *(f"noise-{k}" for k in range(1, 6)))]
+    assert cells == [f"{value:.3f}" for value in (*aucs, np.mean(aucs[1:]))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corruptions": ("blurs",)}, "--corruptions names 'blurs'; did you mean 'blur'"),
+        ({"corruptions": ("blur", "blur")}, "names one twice"),
+        ({"corruptions": ("blur",), "qualities": ("raw",)}, "without --qualities"),
+    ],
+)
+def test_what_is_no_corruption_is_refused(teacher, options, message):
+    with pytest.raises(UserError, match=message):
+        evaluate_run(teacher, **options)
