@@ -46,7 +46,7 @@ def corrupt(images: np.ndarray, index: np.ndarray, kind: str, severity: int) -> 
     """Returns corrupted images.
 
     Args:
-      images: uint8, or float in [0, 1], `[B, S, S, 3]`.
+      images: uint8, or float in [0, 1] that are rounded to 8 bits first, `[B, S, S, 3]`.
       index: int32 `[B]`, of which the noise is drawn.
       kind: one of `KINDS`.
       severity: 1 (mildest) to 5.
@@ -60,12 +60,12 @@ def corrupt(images: np.ndarray, index: np.ndarray, kind: str, severity: int) -> 
     check_choice("kind", kind, KINDS)
     check_choice("severity", severity, range(1, len(SEVERITIES[kind]) + 1))
     strength = SEVERITIES[kind][severity - 1]
+    levels = images if images.dtype == np.uint8 else np.round(255 * images).astype(np.uint8)
     if kind == "h264":
-        levels = np.round(255 * np.asarray(to_float(jnp.asarray(images)))).astype(np.uint8)
         return np.concatenate([compress_clip(image[None], int(strength)) for image in levels])
     # the factor is a shape; all else is traced and compiled once a kind
     fixed = int(strength) if kind == "resize" else 0
-    return np.asarray(_compiled(kind, fixed)(images, index, strength))
+    return np.asarray(_compiled(kind, fixed)(levels, index, strength))
 
 
 @functools.lru_cache(maxsize=16)
