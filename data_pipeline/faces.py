@@ -10,6 +10,7 @@ import dlib
 import numpy as np
 
 from kdjax import checks
+from kdjax.data_pipeline import blazeface
 
 COARSE_SIDE = 640
 """Longer side at which large frames are searched first, being four times as fast or more."""
@@ -48,11 +49,14 @@ Detector = Callable[[np.ndarray], list[Box]]
 
 @functools.lru_cache(maxsize=4)
 def make_detector(name: str) -> Detector:
-    """Returns a detector: `hog` for dlib's frontal faces, or the path of a YuNet `.onnx` file.
+    """Returns a detector: `hog` for dlib's frontal faces, `blazeface`, or the path of a YuNet `.onnx` file.
 
     Raises:
-      checks.UserError: the model file is missing or is not a YuNet.
+      checks.UserError: the model file is missing or is not a YuNet; or BlazeFace's package is not installed.
     """
+    if name == "blazeface":
+        detect = blazeface.BlazeFace(blazeface.model_file())
+        return lambda frame: [Box(*found) for found in detect(frame)]
     return _hog_detector() if name == "hog" else _yunet_detector(Path(name).expanduser())
 
 
@@ -154,7 +158,9 @@ def _hog_detector() -> Detector:
 
 def _yunet_detector(path: Path) -> Detector:
     if not path.is_file():
-        raise checks.UserError(f"detector={str(path)!r} is neither 'hog' nor a YuNet model file")
+        raise checks.UserError(
+            f"detector={str(path)!r} is neither 'hog' nor 'blazeface' nor a YuNet model file"
+        )
     try:
         network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=0.7)
     except cv2.error as error:

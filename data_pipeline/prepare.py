@@ -32,6 +32,9 @@ SOURCES = {
 }
 """What a source is, where it is not simply the folder that holds the data set."""
 
+LATER = ("encoding", "splits", "part", "test_share")
+"""Options that matter only after items have been worked on: results are kept as PNG, and know no splits."""
+
 MARK = ".kdjax-partial"
 """A file that tells a folder of ours, which may be removed, from one of the user's."""
 
@@ -162,8 +165,7 @@ def _build(
     """Builds into `partial`, from results kept there if the same work was begun before."""
     shutil.rmtree(partial / "tfds", ignore_errors=True)
     recipe = {key: described[key] for key in ("dataset", "version")}
-    # results are kept as PNG whatever they are stored as
-    recipe["options"] = {k: v for k, v in described["options"].items() if k != "encoding"}
+    recipe["options"] = {k: v for k, v in described["options"].items() if k not in LATER}
     kept = manifest.fingerprint([recipe, manifest.tool_versions()])
     count = default_workers() if workers is None else workers
     builder.work = Work(partial / f"work-{kept}", count, progress=True, beam=beam)

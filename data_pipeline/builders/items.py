@@ -18,6 +18,9 @@ from kdjax.data_pipeline.frames import Frames, open_source
 from kdjax.data_pipeline.results import Result
 from kdjax.data_pipeline.trees.item import Item, find_files
 
+SAME_RATE = 0.02
+"""By how much two files of one video may differ in frames a second: containers round."""
+
 _CAMERA = 1
 """Keeps the draws of the square apart from those of the forgery."""
 
@@ -193,7 +196,7 @@ def _add_quality(
                 raise video.MediaError(
                     path, f"has {media.frames} frames, the best quality {best.frames}"
                 )
-            if media.rate != best.rate:
+            if abs(media.rate - best.rate) > SAME_RATE * best.rate:
                 raise video.MediaError(
                     path, f"has {media.rate:g} frames/s, the best quality {best.rate:g}"
                 )

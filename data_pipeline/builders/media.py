@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from kdjax import checks
-from kdjax.data_pipeline import faces, splits
+from kdjax.data_pipeline import blazeface, faces, splits
 from kdjax.data_pipeline.builders import schema
 from kdjax.data_pipeline.builders.items import (
     Task,
@@ -91,7 +91,9 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
     def recorded_options(self) -> dict[str, Any]:
         """Returns the options; a detector's file by the hash of its bytes."""
         options = super().recorded_options()
-        if options["detector"] != "hog":
+        if options["detector"] == "blazeface":
+            options["detector"] = f"blazeface {blazeface.SHA256[:16]}"
+        elif options["detector"] != "hog":
             model = Path(options["detector"]).expanduser().read_bytes()
             options["detector"] = f"yunet {hashlib.sha256(model).hexdigest()[:16]}"
         if "qualities" in options:

@@ -51,7 +51,7 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
             continue
         shown = name_of(source, files)
         fake = "real" not in kind.lower()
-        forgery = kind.lower() if fake else "none"
+        forgery = re.sub(r"[^\w.+-]", "_", kind.lower()) if fake else "none"
         drawn = split if splits == "official" else ""
         item = Item(shown, files, int(fake), forgery, _people(name), drawn, mask, cropped=True)
         items.setdefault(shown, item)

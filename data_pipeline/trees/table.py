@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,10 @@ def _item(source: Path, number: int, row: dict[str, str], *, drawn: bool) -> Ite
         raise checks.UserError(f"{what}: split={row['split']!r} must be train, validation or test")
     name = next(place for place in places.values() if place)
     forgery = row.get("forgery") or "unknown"
+    if not re.fullmatch(r"[\w .+-]{1,60}", forgery):
+        raise checks.UserError(
+            f"{what}: forgery={forgery!r} must be a short name of letters and digits"
+        )
     if label == 0 and forgery not in ("unknown", "none"):
         raise checks.UserError(f"{what} is real and has the forgery {forgery!r}")
     if label == 1 and forgery == "none":

@@ -367,6 +367,7 @@ def test_a_table_of_json_lines(tmp_path):
         ("path,label\na,real\na,fake\n", "row 2: a is there twice"),
         ("path,label\n,real\n", "row 1 has no path"),
         ("path,label\na,real,what\n", "row 1 is not as the first line says"),
+        ("path,label,forgery\na,fake,a/b\n", "forgery='a/b' must be a short name"),
         ("path,label,forgery\na,real,swap\n", "row 1 is real and has the forgery 'swap'"),
         ("path,label,forgery\na,fake,none\n", "row 1 is fake and has the forgery 'none'"),
     ],
