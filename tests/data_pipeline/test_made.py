@@ -94,6 +94,15 @@ def test_the_draw_is_of_example_and_epoch_whatever_the_batch_and_the_devices():
     np.testing.assert_array_equal(four.reshape(whole.shape), whole)
 
 
+def test_an_augmented_batch_is_drawn_by_its_examples_and_epoch():
+    raw, index = images(), np.array([9, 4, 31, 7, 2, 50, 11, 3])
+    make = made.make_maker(("jpeg",), ("raw",))
+    drawn = augment.make_augment(24, flip=False, random_crop=False, make=make)
+    found = jax.jit(drawn)(KEY, {"raw": raw}, jnp.asarray(index), 6)["jpeg"]
+    expected = jax.jit(make)(KEY, {"raw": raw}, jnp.asarray(index), 6)["jpeg"]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_all_qualities_are_drawn_alike():
     found = np.asarray(jax.jit(made._draw)(KEY, jnp.arange(7100), 0))
     values, counts = np.unique(found, return_counts=True)

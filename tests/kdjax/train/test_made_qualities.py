@@ -9,6 +9,7 @@ import pytest
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.cli import main
+from kdjax.train import initial
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
 from kdjax.train.loop import train
@@ -68,6 +69,8 @@ def test_a_student_of_jpeg_has_a_teacher_of_another(tiny_dataset, teacher, tmp_p
     plan = make_plan(config)
     assert plan.seen == ("jpeg30", "c40", "jpeg95")
     assert plan.qualities == ("raw", "c40")
+    # what a method's `init` may ask the shapes of
+    assert tuple(initial._example(plan)["image"]) == plan.seen
     assert train(config, tmp_path / "student")["step"] == 2
     images = {
         q: np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
