@@ -64,7 +64,7 @@ def get_config(
     config.data.image_size = 0
     config.data.flip = True
     config.data.random_crop = True
-    # one of the user's own, after those
+    # after those: NAME[:OPTION=VALUE...], several joined by +, shipped or the user's own
     config.data.augmentation = ""
     config.data.threads = 4
     config.data.workers = 0

@@ -83,7 +83,12 @@ Own = Callable[[Array, Array, Array], Array]
 
 
 def make_augment(
-    size: int, *, flip: bool, random_crop: bool, own: Own | None = None
+    size: int,
+    *,
+    flip: bool,
+    random_crop: bool,
+    own: Own | None = None,
+    make: Callable[[Array, Images, Array, Array], Images] | None = None,
 ) -> Callable[..., Images]:
     """Returns `augment(key, images, index, epoch, step=0)`: a random crop of `size` pixels and a horizontal flip.
 
@@ -95,6 +100,7 @@ def make_augment(
       flip: whether half of the draws are mirrored.
       random_crop: whether the crop's place is drawn; otherwise it is the centre.
       own: what comes after both; all qualities of an example are given the same key.
+      make: what comes before both, as `made.make_maker` returns it: makes qualities that are not stored.
 
     Raises:
       ValueError: when it is traced, for an `own` that changes shape or dtype.
@@ -119,6 +125,8 @@ def make_augment(
     def augment(
         key: Array, images: Images, index: Array, epoch: Array, step: Array | int = 0
     ) -> Images:
+        if make is not None:
+            images = make(key, images, index, epoch)
         stored = _side(next(iter(images.values())))
         check_crop(stored, size)
         mirrored, places = draw(key, epoch, index, stored - size)
@@ -142,18 +150,23 @@ OWN = 0x6B64
 
 
 def _apply_own(own: Own, images: Array, keys: Array, step: Array) -> Array:
-    found = jax.vmap(own, in_axes=(0, 0, None))(images, keys, step)
-    if not isinstance(found, jax.Array) or (found.shape, found.dtype) != (
-        images.shape,
-        images.dtype,
-    ):
-        given = f"{images.dtype} {list(images.shape[1:])}"
-        got = (
-            f"{found.dtype} {list(found.shape[1:])}"
-            if isinstance(found, jax.Array)
-            else f"a {type(found).__name__}"
-        )
+    return jax.vmap(same_kind(own), in_axes=(0, 0, None))(images, keys, step)
+
+
+def same_kind(own: Own) -> Own:
+    """Returns an augmentation that raises ValueError where it does not return an image as it was given."""
+
+    def apply(image: Array, key: Array, step: Array) -> Array:
+        found = own(image, key, step)
+        given = f"{image.dtype} {list(image.shape)}"
+        if not isinstance(found, jax.Array):
+            got = f"a {type(found).__name__}"
+        elif (found.shape, found.dtype) != (image.shape, image.dtype):
+            got = f"{found.dtype} {list(found.shape)}"
+        else:
+            return found
         raise ValueError(
             f"the augmentation must return an image as it was given, {given}; it returns {got}"
         )
-    return found
+
+    return apply

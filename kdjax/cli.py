@@ -192,6 +192,17 @@ def _evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", default="test", choices=SPLITS, help="split to evaluate on")
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--limit", type=int, default=0, help="at most so many images; 0: all")
+    parser.add_argument(
+        "--qualities",
+        default="",
+        help="of these alone: stored ones, and JPEG as jpeg (drawn) or jpeg1 to jpeg100, made from the best; "
+        "default: all that are stored, and what was made for the student",
+    )
+    parser.add_argument(
+        "--corruptions",
+        default="",
+        help="under these instead, in five severities each: all, or some of jpeg, h264, blur, noise, resize",
+    )
     _add_program(parser)
 
 

@@ -3,7 +3,8 @@
 import argparse
 
 from kdjax import configs
-from kdjax.commands.tables import print_results
+from kdjax.commands.tables import print_corruptions, print_results
+from kdjax.data_pipeline.corruptions import KINDS
 from kdjax.train.evaluation import evaluate_run, evaluation_name
 
 
@@ -11,8 +12,24 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     data = options.data or ""
     extensions = configs.program(options.program)
+    qualities = _listed(options.qualities)
+    corruptions = KINDS if options.corruptions == "all" else _listed(options.corruptions)
     for folder in options.runs:
         evaluate_run(
-            folder, split=options.split, data=data, limit=options.limit, extensions=extensions
+            folder,
+            split=options.split,
+            data=data,
+            limit=options.limit,
+            qualities=qualities,
+            corruptions=corruptions,
+            extensions=extensions,
         )
-    print_results(options.runs, evaluation_name(options.split, data, options.limit))
+    name = evaluation_name(options.split, data, options.limit, qualities, corruptions)
+    if corruptions:
+        print_corruptions(options.runs, corruptions, name)
+    else:
+        print_results(options.runs, name)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))

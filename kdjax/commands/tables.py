@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from kdjax.data_pipeline.corruptions import names
 from kdjax.evaluate.evaluation import OVERALL
 from kdjax.evaluate.grouped import Summary, line_row
 from kdjax.evaluate.membership import groups_of, read_membership
@@ -14,6 +16,22 @@ from kdjax.train import checkpoint
 def print_results(runs: Sequence[Path], split: str = "test") -> None:
     """Prints the table of some runs' metrics."""
     print(format_table(result_rows(runs, split=split, metrics=("accuracy", "auc", "eer"))))
+
+
+def print_corruptions(runs: Sequence[Path], kinds: Sequence[str], split: str) -> None:
+    """Prints the AUC of some runs under corruptions, a row for each run and kind; severity 0 is the image itself."""
+    rows = []
+    for run in read_runs(runs, split):
+        metrics = run.evaluation.metrics if run.evaluation else {}
+        clean = next(iter(metrics), "")
+        for kind in kinds:
+            found = [metrics.get(name, {}).get("auc") for name in (clean, *names(kind))]
+            row: dict[str, Any] = {"run": run.name, "corruption": kind}
+            row |= {str(severity): value for severity, value in enumerate(found)}
+            known = [value for value in found[1:] if value is not None]
+            rows.append({**row, "mean of 1 to 5": sum(known) / len(known) if known else None})
+    print(f"AUC on {split} by severity:")
+    print(format_table(rows))
 
 
 def print_summary(sweep_folder: Path, runs: Sequence[Path]) -> None:

@@ -5,21 +5,23 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from kdjax.data_pipeline import manifest
+from kdjax.data_pipeline import made, manifest
 from kdjax.data_pipeline.dataset import Dataset
+from kdjax.train.augmentation import moves_pixels
 from kdjax.train.records import Records
 from kdjax.types import LABELS, QUALITIES
 
 
 def check_records(config: ConfigDict, records: Records) -> None:
     """Raises ValueError when recorded maps would not be aligned with what the student sees."""
-    moves = [key for key in ("flip", "random_crop") if config.data[key]]
+    moves = [f"data.{key}=false" for key in ("flip", "random_crop") if config.data[key]]
+    moves += ["data.augmentation without what moves pixels"] if moves_pixels(config) else []
     for table in records.tables:
         maps = [name for name, array in table.items() if array.ndim == 4]
         if maps and moves:
             raise ValueError(
                 f"teacher.recorded holds maps ({', '.join(maps)}), which do not follow the student's "
-                f"augmentation; set {' and '.join(f'data.{key}=false' for key in moves)}"
+                f"augmentation; set {' and '.join(moves)}"
             )
 
 
@@ -60,8 +62,10 @@ def check_qualities(config: ConfigDict, known: Sequence[str] = QUALITIES) -> Non
         *(("student.qualities", quality) for quality in config.student.qualities),
         *([("teacher.quality", config.teacher.quality)] if teaches else []),
     ]:
-        if quality not in known:
-            raise ValueError(f"{key} names {quality!r}; the data set has: {', '.join(known)}")
+        if quality not in known and not made.is_made(quality, known):
+            raise ValueError(
+                f"{key} names {quality!r}; the data set has: {', '.join(known)}; {made.FORM} is made from {known[0]}"
+            )
     if len(set(config.student.qualities)) < len(config.student.qualities):
         raise ValueError(
             f"student.qualities={','.join(config.student.qualities)} names a quality twice"

@@ -1,15 +1,16 @@
 """Evaluating a finished run: its best weights on a split, in every quality."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from kdjax.checks import UserError
-from kdjax.data_pipeline import augment
+from kdjax.checks import UserError, nearest
+from kdjax.data_pipeline import augment, made
+from kdjax.data_pipeline.corruptions import KINDS, corrupted_batches, names
 from kdjax.data_pipeline.dataset import Dataset
-from kdjax.data_pipeline.loader import evaluation_batches
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
@@ -26,20 +27,27 @@ def evaluate_run(
     split: str = "test",
     data: str | Path = "",
     limit: int = 0,
+    qualities: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
     extensions: Extensions = NOTHING,
 ) -> Evaluation:
-    """Evaluates a run's best weights in all qualities and saves the result in `RUN/evaluation`.
+    """Evaluates a run's best weights and saves the result in `RUN/evaluation`.
 
     Args:
       run: folder of a run.
       split: the split to read.
       data: another prepared data set than the run's own.
       limit: at most this many images, spread over the split; 0 for all.
+      qualities: what to evaluate on, of the stored qualities and those that `data_pipeline.made` makes; none: all
+        that are stored, and those that were made for the student.
+      corruptions: kinds of `data_pipeline.corruptions`: instead of qualities, the best one and these in five severities
+        each are evaluated, without R@1.
       extensions: the user's own, for a run whose network is not shipped.
 
     Raises:
-      UserError: when the run or the data set cannot be used.
+      UserError: when the run or the data set cannot be used, or both qualities and corruptions are named.
     """
+    check_corruptions(corruptions, qualities)
     if limit < 0:
         raise UserError(f"--limit={limit} must be at least 0")
     folder = Path(run)
@@ -47,6 +55,9 @@ def evaluate_run(
     network, variables, step = checkpoint.load_best(folder, extensions=extensions)
     dataset = open_data(config, extensions, data)
     image_size = evaluation_size(config.data.image_size, dataset)
+    chosen = evaluated_qualities(qualities, config.student.qualities, dataset)
+    if corruptions:
+        chosen = (dataset.qualities[0], *(n for kind in corruptions for n in names(kind)))
     total = min(dataset.sizes.get(split, 0), limit or dataset.sizes.get(split, 0))
     progress = Progress(f"evaluate {folder.name} on {split}", total)
     done = 0
@@ -56,18 +67,20 @@ def evaluate_run(
         progress.advance(examples - done)
         done = examples
 
+    read = {
+        "split": split,
+        "batch_size": config.evaluation.batch_size,
+        "limit": limit,
+        "threads": config.data.threads,
+    }
+    predict = make_predict(network, jax.tree.map(jax.numpy.asarray, variables), image_size)
     try:
         result = evaluate(
-            make_predict(network, jax.tree.map(jax.numpy.asarray, variables), image_size),
-            evaluation_batches(
-                dataset,
-                dataset.qualities,
-                split=split,
-                batch_size=config.evaluation.batch_size,
-                limit=limit,
-                threads=config.data.threads,
-            ),
-            dataset.qualities,
+            (lambda images: (predict(images)[0], None)) if corruptions else predict,
+            corrupted_batches(dataset, corruptions, **read)
+            if corruptions
+            else made.seen_batches(dataset, chosen, **read),
+            chosen,
             step=step,
             parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(variables["params"])),
             dataset={"name": dataset.name, "split": split, "images": total},
@@ -76,7 +89,8 @@ def evaluate_run(
         )
     finally:
         progress.close()
-    result.save(RunFolder(folder).evaluation, evaluation_name(split, data, limit))
+    name = evaluation_name(split, data, limit, qualities, corruptions)
+    result.save(RunFolder(folder).evaluation, name)
     return result
 
 
@@ -91,10 +105,51 @@ def evaluated(run: Path, split: str = "test", extensions: Extensions = NOTHING) 
     return evaluate_run(run, split=split, extensions=extensions)
 
 
-def evaluation_name(split: str, data: str | Path = "", limit: int = 0) -> str:
-    """Returns the name an evaluation is kept under; part of a split, or other data, has its own."""
+def evaluated_qualities(
+    wanted: Sequence[str], trained: Sequence[str], dataset: Dataset
+) -> tuple[str, ...]:
+    """Returns the qualities to evaluate on; see `evaluate_run`.
+
+    Raises:
+      UserError: for one that is neither stored nor made, or named twice.
+    """
+    stored = tuple(dataset.qualities)
+    if not wanted:
+        return (*stored, *(name for name in trained if made.is_made(name, stored)))
+    for name in wanted:
+        if name not in stored and not made.is_made(name, stored):
+            raise UserError(
+                f"--qualities names {name!r}; {dataset.where} has: {', '.join(stored)}; "
+                f"{made.FORM} is made from {stored[0]}"
+            )
+    if len(set(wanted)) < len(wanted):
+        raise UserError(f"--qualities={','.join(wanted)} names a quality twice")
+    return tuple(wanted)
+
+
+def check_corruptions(kinds: Sequence[str], qualities: Sequence[str]) -> None:
+    """Raises UserError for a corruption that is none or named twice, or one beside qualities."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError(f"--corruptions names {kind!r}; {nearest(kind, KINDS)}")
+    if len(set(kinds)) < len(kinds):
+        raise UserError(f"--corruptions={','.join(kinds)} names one twice")
+    if kinds and qualities:
+        raise UserError("--corruptions are of the best quality; give them without --qualities")
+
+
+def evaluation_name(
+    split: str,
+    data: str | Path = "",
+    limit: int = 0,
+    qualities: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
+) -> str:
+    """Returns the name an evaluation is kept under: what is not of a whole split in all qualities has its own."""
     name = f"{split}-on-{Path(data).resolve().name}" if str(data) else split
-    return f"{name}-limit{limit}" if limit else name
+    name = f"{name}-limit{limit}" if limit else name
+    name = f"{name}-under-{'-'.join(corruptions)}" if corruptions else name
+    return f"{name}-in-{'-'.join(qualities)}" if qualities else name
 
 
 def evaluation_size(configured: int, dataset: Dataset) -> int:

@@ -91,7 +91,7 @@ def _example(plan: Plan) -> Batch:
     """Returns two images in every quality, for what only asks for shapes."""
     shape = (2, plan.image_size, plan.image_size, 3)
     return {
-        "image": {quality: np.zeros(shape, np.float32) for quality in plan.qualities},
+        "image": {quality: np.zeros(shape, np.float32) for quality in plan.seen},
         "label": np.array([0, 1], np.int32),
         "mask": np.ones(2, np.float32),
     }

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import evaluation_batches, training_batches
+from kdjax.data_pipeline.loader import training_batches
+from kdjax.data_pipeline.made import seen_batches
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
@@ -268,7 +269,7 @@ class _Trainer:
 
     def _validation_batches(self) -> Iterator[Any]:
         config = self.plan.config
-        batches = evaluation_batches(
+        batches = seen_batches(
             self.plan.dataset,
             config.student.qualities,
             split="validation",

@@ -1,7 +1,7 @@
 """A run as an object: what it was, what it logged, and its network at work."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -141,11 +141,23 @@ class Run:
         return self.features(images, step=step)["score"]
 
     def evaluate(
-        self, data: str | os.PathLike[str] = "", split: str = "test", *, limit: int = 0
+        self,
+        data: str | os.PathLike[str] = "",
+        split: str = "test",
+        *,
+        limit: int = 0,
+        qualities: Sequence[str] = (),
+        corruptions: Sequence[str] = (),
     ) -> Evaluation:
         """Evaluates the best weights on a split of the run's own data, or others; the folder keeps the result."""
         return evaluate_run(
-            self.folder, split=split, data=str(data), limit=limit, extensions=self.extensions
+            self.folder,
+            split=split,
+            data=str(data),
+            limit=limit,
+            qualities=qualities,
+            corruptions=corruptions,
+            extensions=self.extensions,
         )
 
     @property

@@ -8,22 +8,23 @@ from ml_collections import ConfigDict
 
 from kdjax import configs, methods
 from kdjax.checks import UserError
-from kdjax.data_pipeline import augment
+from kdjax.data_pipeline import augment, made
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.data_pipeline.loader import steps_per_epoch
 from kdjax.data_pipeline.sampling import Group
-from kdjax.extensions import NOTHING, Extensions, choose
+from kdjax.extensions import NOTHING, Extensions
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
-from kdjax.train.calls import guarded, own_methods, own_optimizers, own_schedules, refuse
+from kdjax.train.calls import own_methods, own_optimizers, own_schedules
 from kdjax.train.data import naming_data, open_data
 from kdjax.train.examples import training_groups, training_indices
 from kdjax.train.networks import own_options, student_network
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
-from kdjax.train.step import StepParts
+from kdjax.train.step import Augment, StepParts
 from kdjax.types import PyTree
 
 
@@ -65,11 +66,14 @@ class Plan(NamedTuple):
     extensions: Extensions = NOTHING
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """The qualities that networks see: the student's, and the teachers' where there are any."""
+        return seen_qualities(self.config, self.teachers)
+
+    @property
     def qualities(self) -> tuple[str, ...]:
-        """The qualities that have to be read: the student's, and the teachers' where there are any."""
-        networks = any(isinstance(teacher, Network) for teacher in self.teachers)
-        teacher = (self.config.teacher.quality,) if networks else ()
-        return tuple(dict.fromkeys((*self.config.student.qualities, *teacher)))
+        """The stored qualities that have to be read for that."""
+        return made.needed(self.seen, self.dataset.qualities)
 
     def inputs(self) -> dict[str, Any]:
         """What tells the data set and the teachers' weights from others, as JSON."""
@@ -78,6 +82,13 @@ class Plan(NamedTuple):
             "dataset": self.dataset.identity(),
             "teachers": [checkpoint.fingerprint(tree) for tree in (*trees, *self.records.tables)],
         }
+
+
+def seen_qualities(config: ConfigDict, teachers: tuple[Teacher, ...]) -> tuple[str, ...]:
+    """Returns the qualities that the student and those teachers that are networks see."""
+    networks = any(isinstance(teacher, Network) for teacher in teachers)
+    teacher = (config.teacher.quality,) if networks else ()
+    return tuple(dict.fromkeys((*config.student.qualities, *teacher)))
 
 
 def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
@@ -151,7 +162,10 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
         steps_per_epoch=per_epoch,
         extensions=extensions,
     )
-    parts = make_parts(config, method, image_size, total_steps, per_epoch, extensions)
+    drawn = make_augment(
+        config, image_size, extensions, seen_qualities(config, teachers), dataset.qualities
+    )
+    parts = make_parts(config, method, drawn, total_steps, per_epoch, extensions)
     variables = (*(variables for _, variables in trained), *(() for _ in recorded))
     return Plan(
         config, dataset, devices, image_size, total_steps, per_epoch,
@@ -188,12 +202,12 @@ def make_method(
 def make_parts(
     config: ConfigDict,
     method: Method,
-    image_size: int,
+    augmented: Augment,
     total_steps: int,
     per_epoch: int,
     extensions: Extensions = NOTHING,
 ) -> StepParts:
-    """Returns optimiser, schedule and augmentation of a configuration with the method."""
+    """Returns optimiser and schedule of a configuration with the method and the augmentation."""
     options = config.optimizer
     decay_steps = max(1, round(options.decay_epochs * per_epoch))
     schedule = optim.make_schedule(
@@ -221,7 +235,7 @@ def make_parts(
         method=method,
         optimizer=optimizer,
         schedule=schedule,
-        augment=make_augment(config, image_size, extensions),
+        augment=augmented,
         steps_per_epoch=per_epoch,
         warmup_steps=round(config.train.head_epochs * per_epoch),
         ramps=make_ramps(config.train.weight_schedules, method.hyper, total_steps),
@@ -233,37 +247,3 @@ def make_parts(
         ),
         balance=make_balance(config, method),
     )
-
-
-def make_augment(config: ConfigDict, image_size: int, extensions: Extensions) -> Any:
-    """Returns the augmentation of a configuration, as `StepParts` takes it; one of the user's own fails by name."""
-    name = config.data.augmentation
-    draw = augment.make_augment(
-        image_size,
-        flip=config.data.flip,
-        random_crop=config.data.random_crop,
-        own=own_augmentation(config, extensions),
-    )
-    return guarded(draw, "augmentation", name, extensions) if name else draw
-
-
-def own_augmentation(config: ConfigDict, extensions: Extensions) -> Any:
-    """Returns the user's own augmentation that a configuration names, None where it names none.
-
-    Raises:
-      ValueError: for an unknown name.
-      UserError: when its factory fails, or makes no function.
-    """
-    name = config.data.augmentation
-    if not name:
-        return None
-    try:
-        factory = choose("augmentation", name, extensions.augmentations, ())
-    except ValueError as error:
-        raise ValueError(f"data.augmentation={name}: {error}") from error
-    if factory is None:
-        return None
-    made = guarded(factory, "augmentation", name, extensions)(**own_options(config, name))
-    if not callable(made):
-        raise refuse("augmentation", name, "a function (image, key, step) -> image", made)
-    return made

@@ -5,19 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from kdjax.data_pipeline import augment, augmentations
 from kdjax.data_pipeline import jpeg as codec
 
 STEP = jnp.int32(0)
-FACTORIES = {
-    "jpeg": augmentations.jpeg,
-    "blur": augmentations.blur,
-    "noise": augmentations.noise,
-    "colour": augmentations.colour,
-    "downscale": augmentations.downscale,
-    "cutout": augmentations.cutout,
-}
+FACTORIES = augmentations.SHIPPED
 
 
 def picture(side=32, seed=0):
@@ -42,6 +36,33 @@ def test_one_draw_an_example_whatever_its_quality_and_batch(name):
     later = apply(key, {"raw": images, "again": images}, index, 40)
     # of two factors the same may come again
     assert name == "downscale" or not np.array_equal(later["raw"], found["raw"])
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_four_devices_draw_as_one(name):
+    apply = augment.make_augment(32, flip=True, random_crop=False, own=FACTORIES[name](chance=0.7))
+    images = jnp.stack([picture(seed=k) for k in range(8)])
+    index, key = jnp.arange(8) + 30, jax.random.key(1)
+    one = jax.jit(apply)(key, {"raw": images}, index, 2, 5)["raw"]
+    four = jax.pmap(apply, in_axes=(None, 0, 0, None, None))(
+        key, {"raw": images.reshape(4, 2, 32, 32, 3)}, index.reshape(4, 2), 2, 5
+    )["raw"]
+    np.testing.assert_allclose(four.reshape(images.shape), one, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", [*FACTORIES, "turned"])
+def test_gradients_are_finite_where_colours_are_grey_and_ends_are_met(name):
+    own = (
+        augmentations.colour(hue=0.5, chance=1.0)
+        if name == "turned"
+        else FACTORIES[name](chance=1.0)
+    )
+    ends = jnp.stack([jnp.zeros((8, 8)), jnp.ones((8, 8)), jnp.full((8, 8), 0.5)]).repeat(8, 1)
+    image = jnp.broadcast_to(ends[..., None], (3, 64, 8, 3)).reshape(24, 64, 3)
+    weights = jax.random.normal(jax.random.key(1), image.shape)
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(weights * own(x, jax.random.key(0), STEP))))(image)
+    assert np.isfinite(slope).all()
+    assert (slope != 0).any()
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -85,18 +106,76 @@ def test_downscaling_is_opencvs():
         small = cv2.resize(image, (32 // factor,) * 2, interpolation=cv2.INTER_AREA)
         expected = cv2.resize(small, (32, 32), interpolation=cv2.INTER_LINEAR)
         assert np.abs(found - expected).max() < 1 / 255
-    with pytest.raises(ValueError, match="3 does not divide the image, 32 x 32"):
-        augmentations.downscale(factors=(3,))(jnp.asarray(image), jax.random.key(0), STEP)
+    for factors in ((), (2, 0)):
+        with pytest.raises(ValueError, match="whole numbers of at least 1"):
+            augmentations.downscale(factors=factors)
+
+
+def test_edges_are_repeated_where_a_factor_does_not_divide_the_side():
+    image = picture(30)
+    padded = cv2.copyMakeBorder(image, 0, 2, 0, 2, cv2.BORDER_REPLICATE)
+    own = augmentations.downscale(factors=(4,), chance=1.0)
+    found = own(jnp.asarray(image), jax.random.key(0), STEP)
+    expected = own(jnp.asarray(padded), jax.random.key(0), STEP)[:30, :30]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_part_is_enlarged_as_scipy_interpolates_it():
+    image, keys = picture(), jax.random.split(jax.random.key(0), 8)
+    own = jax.jit(augmentations.resized_crop(smallest=0.3, ratio=2.0, chance=1.0))
+    for key in keys:
+        found = own(jnp.asarray(image), key, STEP)
+        area, shape, *places = np.asarray(jax.random.uniform(jax.random.split(key)[1], (4,)))
+        area, ratio = 0.3 + 0.7 * area, 2 ** (2 * shape - 1)
+        sides = np.minimum(32, 32 * np.sqrt([area * ratio, area / ratio]))
+        starts = (32 - sides) * places
+        grid = np.meshgrid(
+            *[
+                start + side * (np.arange(32) + 0.5) / 32 - 0.5
+                for start, side in zip(starts, sides, strict=True)
+            ],
+            indexing="ij",
+        )
+        for channel in range(3):
+            expected = scipy.ndimage.map_coordinates(
+                image[..., channel].astype(float), grid, order=1, mode="nearest"
+            )
+            np.testing.assert_allclose(found[..., channel], expected, atol=1e-4)
+    for smallest, ratio in ((0.0, 1.0), (1.1, 1.0), (0.5, 0.9)):
+        with pytest.raises(ValueError, match="0 < smallest <= 1 <= ratio"):
+            augmentations.resized_crop(smallest, ratio)
 
 
 def test_colours_are_changed_as_written():
     image, key = picture(), jax.random.key(2)
-    found = augmentations.colour(0.1, 0.2, 0.3, chance=1.0)(jnp.asarray(image), key, STEP)
-    drawn = np.asarray(jax.random.uniform(jax.random.split(key)[1], (3,), minval=-1, maxval=1))
+    found = augmentations.colour(0.1, 0.2, 0.3, 0.0, chance=1.0)(jnp.asarray(image), key, STEP)
+    drawn = np.asarray(jax.random.uniform(jax.random.split(key)[1], (4,), minval=-1, maxval=1))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     mixed = grey + (1 + 0.3 * drawn[2]) * (image - grey)
     expected = np.clip(0.1 * drawn[0] + (1 + 0.2 * drawn[1]) * (mixed - 0.5) + 0.5, 0, 1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    own = augmentations.colour(0.0, 0.0, 0.0, 0.3, chance=1.0)
+    np.testing.assert_allclose(
+        own(jnp.asarray(image), key, STEP), opencvs_hue(image, 0.3 * drawn[3]), atol=1 / 255
+    )
+
+
+def opencvs_hue(image, turn):
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.2, 0.0, 0.1, 1 / 3, 0.5])
+def test_hue_is_turned_as_by_opencv_and_greys_stay(turn):
+    image = np.random.default_rng(0).uniform(0, 1, (16, 16, 3)).astype(np.float32)
+    found = augmentations.turn_hue(jnp.asarray(image), turn)
+    np.testing.assert_allclose(found, opencvs_hue(image, turn), atol=2e-3)
+    grey = jnp.full((2, 2, 3), 0.4)
+    np.testing.assert_allclose(augmentations.turn_hue(grey, turn), grey, atol=1e-6)
+    # red becomes green a third of the circle on
+    red = jnp.zeros((1, 1, 3)).at[..., 0].set(1.0)
+    np.testing.assert_allclose(augmentations.turn_hue(red, 1 / 3)[0, 0], [0, 1, 0], atol=1e-5)
 
 
 def test_noise_has_its_strength():
