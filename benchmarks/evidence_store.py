@@ -29,6 +29,7 @@ NEUTRAL: dict[str, Any] = {
     "data.more": [],
     "data.weights": [0.0],
     "data.balance": "none",
+    "method.class_weights": [1.0, 1.0],
 }
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 

@@ -41,11 +41,13 @@ def training_batches(
     threads: int = 4,
     read_ahead: int = 32,
     workers: int = 0,
+    start: int = 0,
 ) -> Any:
-    """Returns an endless Grain iterator of shuffled batches, whose position can be checkpointed.
+    """Returns an endless Grain iterator of shuffled batches.
 
     One global shuffle an epoch comes before the slice by process, so that any number of processes sees the same
-    global batches; an epoch's last, incomplete batch is left out.
+    global batches; an epoch's last, incomplete batch is left out. Which batch is the Nth is decided by data, seed and
+    batch size alone: a position is a number of batches, whoever reads them.
 
     Args:
       dataset: a prepared data set.
@@ -62,6 +64,7 @@ def training_batches(
       threads: reading threads a process.
       read_ahead: elements read ahead a thread.
       workers: worker processes; 0 reads in threads of this process.
+      start: the batch to begin with: the step that a run goes on from.
 
     Raises:
       UserError: when the split, or what `indices` take of it, is smaller than one batch.
@@ -84,7 +87,7 @@ def training_batches(
     else:
         examples = _mixed(examples, groups, seed)
     examples = examples[process_index::process_count]
-    batches = examples.batch(batch_size // process_count, drop_remainder=True)
+    batches = examples.batch(batch_size // process_count, drop_remainder=True)[start:]
     options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=max(threads, read_ahead // batch_size or 1, 2)
     )

@@ -13,6 +13,8 @@ COMMON: dict[str, Any] = {
     # or `tempered`: 1 - softmax(logits / classification_temperature)[label]
     "classification": "cross_entropy",
     "classification_temperature": 1.0,
+    # what the loss of a real and of a fake image counts
+    "class_weights": (1.0, 1.0),
 }
 """Options of every method: how the labels themselves teach."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from kdjax import losses
@@ -23,6 +24,7 @@ from kdjax.methods.part import Part, assemble, checked_part
 from kdjax.methods.qad import qad
 from kdjax.methods.shares import part_shares
 from kdjax.methods.tokd import tokd
+from kdjax.types import LABELS, Array
 
 __all__ = [
     "Inputs",
@@ -132,7 +134,11 @@ def create(
         facts["qualities"],
         parts,
         cross_entropy_weight=_checked_weight(common["cross_entropy_weight"]),
-        classify=_classify(common["classification"], common["classification_temperature"]),
+        classify=_classify(
+            common["classification"],
+            common["classification_temperature"],
+            tuple(common["class_weights"]),
+        ),
         prefix=name == "combine",
     )
 
@@ -214,9 +220,21 @@ def _checked_weight(weight: float) -> float:
     return weight
 
 
-def _classify(kind: str, temperature: float) -> Callable[..., Any]:
+def _classify(kind: str, temperature: float, weights: tuple[float, ...]) -> Callable[..., Any]:
     check_choice("method.classification", kind, CLASSIFICATIONS)
     check_positive("method.classification_temperature", temperature)
-    if kind == "cross_entropy":
-        return losses.cross_entropy
-    return partial(losses.tempered_softmax, temperature=temperature)
+    if len(weights) != len(LABELS) or not min(weights) > 0:
+        raise ValueError(
+            f"method.class_weights={','.join(f'{each:g}' for each in weights)} must be {len(LABELS)} positive "
+            f"numbers, of {' and '.join(LABELS)} images"
+        )
+    loss = losses.cross_entropy
+    if kind == "tempered":
+        loss = partial(losses.tempered_softmax, temperature=temperature)
+    if len(set(weights)) == 1 == weights[0]:
+        return loss
+
+    def weighted(logits: Array, labels: Array) -> Array:
+        return jnp.asarray(weights, jnp.float32)[labels] * loss(logits, labels)
+
+    return weighted

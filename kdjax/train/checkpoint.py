@@ -1,4 +1,7 @@
-"""Checkpoints: state, data position and configuration in one commit; the best weights beside them."""
+"""Checkpoints: state and configuration in one commit; the best weights beside them.
+
+The state's step is the position in the data too: the loader begins at any batch, with any number of processes.
+"""
 
 import dataclasses
 import hashlib
@@ -6,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import grain.checkpoint
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -36,13 +38,12 @@ class Checkpoints:
         self._latest = ocp.CheckpointManager(files.checkpoints.absolute(), options=options)
         self._best = ocp.CheckpointManager(files.best.absolute(), options=options)
 
-    def save_latest(self, state: TrainState, position: Any, config: Mapping[str, Any]) -> None:
+    def save_latest(self, state: TrainState, config: Mapping[str, Any]) -> None:
         """Saves all that is needed to go on, in one commit."""
         self._latest.save(
             int(state.step),
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(_saved(state)),
-                data=grain.checkpoint.CheckpointSave(position),
                 config=ocp.args.JsonSave(dict(config)),
             ),
         )
@@ -54,8 +55,11 @@ class Checkpoints:
             variables = {"params": state.params["student"], "batch_stats": state.batch_stats}
             self._best.save(step, args=ocp.args.StandardSave(jax.device_get(variables)))
 
-    def restore_latest(self, state: TrainState, position: Any) -> TrainState | None:
-        """Returns the saved state and moves `position` to where it was; None when nothing is saved.
+    def restore_latest(self, state: TrainState) -> TrainState | None:
+        """Returns the saved state; None when nothing is saved.
+
+        Args:
+          state: one of the same model, for its shapes.
 
         Raises:
           UserError: when the checkpoint is of another model.
@@ -66,10 +70,7 @@ class Checkpoints:
         try:
             restored = self._latest.restore(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(_saved(state)),
-                    data=grain.checkpoint.CheckpointRestore(position),
-                ),
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(_saved(state))),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(

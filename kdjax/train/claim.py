@@ -16,6 +16,7 @@ RUNTIME_KEYS = frozenset(
     {
         "data.threads",
         "data.read_ahead",
+        "data.workers",
         "train.devices",
         "train.log_every",
         "evaluation.batch_size",

@@ -22,6 +22,7 @@ from kdjax.methods.part import TERM
 from kdjax.train import checkpoint, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.claim import claim_run
+from kdjax.train.feed import Feed
 from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
@@ -77,7 +78,7 @@ def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING)
 
 
 class _Trainer:
-    """The moving parts of one run: compiled functions, data position, logs."""
+    """The moving parts of one run: compiled functions, data, logs."""
 
     checkpoints: checkpoint.Checkpoints
     changed: str = ""
@@ -92,19 +93,6 @@ class _Trainer:
         self.predict = compile_predict(plan.student, plan.image_size, devices)
         self.teachers = parallel.replicate(plan.teacher_variables, devices)
         self.gradients = Gradients(plan.parts, config.train, self.teachers, devices)
-        self.batches = training_batches(
-            plan.dataset,
-            plan.qualities,
-            batch_size=config.data.batch_size,
-            seed=config.seed.data,
-            indices=plan.indices,
-            groups=plan.groups,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            threads=config.data.threads,
-            read_ahead=config.data.read_ahead,
-            workers=config.data.workers,
-        )
         self.validation_steps = validation_steps(plan)
         self.ratio_steps = ratio_steps(
             plan.total_steps, self.validation_steps, config.train.gradient_ratio_every
@@ -127,7 +115,7 @@ class _Trainer:
 
     def run(self, state: TrainState, checkpoints: checkpoint.Checkpoints) -> dict[str, Any]:
         plan, self.checkpoints = self.plan, checkpoints
-        restored = self.checkpoints.restore_latest(state, self.batches)
+        restored = self.checkpoints.restore_latest(state)
         state = state if restored is None else restored
         start = int(state.step)
         known = (
@@ -173,10 +161,10 @@ class _Trainer:
         if train.patience and int(state.stale) >= train.patience:
             return state
         pending: list[Mapping[str, Any]] = []
-        batches = reading(self.batches, plan.dataset.where, "train", plan.extensions)
+        feed = Feed(self._training_batches(step), parallel.sender(plan.devices))
         clock = time.monotonic()
         while step < plan.total_steps:
-            batch = parallel.shard(plan.records.attach(next(batches)), plan.devices)
+            batch = next(feed)
             replicated = self.gradients.balance(replicated, batch, step)
             measured = {}
             if step + 1 in self.ratio_steps:
@@ -195,7 +183,8 @@ class _Trainer:
                 log.write("train", step, step / plan.steps_per_epoch, values)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
-                log.write_timing(step, {"seconds": seconds, "images_per_second": rate})
+                timings = {"seconds": seconds, "input_seconds": feed.take_seconds()}
+                log.write_timing(step, {**timings, "images_per_second": rate})
                 progress.advance(len(pending), f"loss {values['loss']:.4g}, {rate:.0f} images/s")
                 pending = []
             if validates:
@@ -265,7 +254,26 @@ class _Trainer:
         return state
 
     def _save(self, state: TrainState) -> None:
-        self.checkpoints.save_latest(state, self.batches, configs.to_json(self.plan.config))
+        self.checkpoints.save_latest(state, configs.to_json(self.plan.config))
+
+    def _training_batches(self, start: int) -> Iterator[Any]:
+        plan, data = self.plan, self.plan.config.data
+        batches = training_batches(
+            plan.dataset,
+            plan.qualities,
+            batch_size=data.batch_size,
+            seed=plan.config.seed.data,
+            indices=plan.indices,
+            groups=plan.groups,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=data.threads,
+            read_ahead=data.read_ahead,
+            workers=data.workers,
+            start=start,
+        )
+        read = reading(batches, plan.dataset.where, "train", plan.extensions)
+        return (plan.records.attach(batch) for batch in read)
 
     def _validation_batches(self) -> Iterator[Any]:
         config = self.plan.config

@@ -67,3 +67,12 @@ def shard(batch: PyTree, devices: int) -> PyTree:
     if devices == 1:
         return batch
     return jax.tree.map(lambda x: x.reshape((devices, -1, *x.shape[1:])), batch)
+
+
+def sender(devices: int) -> Callable[[PyTree], PyTree]:
+    """Returns a function that sends a batch `[B, ...]` to the devices, as `shard` lays it out, without waiting."""
+    local = jax.local_devices()[:devices]
+    if devices == 1:
+        return lambda batch: jax.device_put(batch, local[0])
+    spread = jax.pmap(lambda batch: batch, devices=local)
+    return lambda batch: spread(shard(batch, devices))

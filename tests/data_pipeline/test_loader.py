@@ -8,6 +8,9 @@ import pytest
 from kdjax.checks import UserError
 from kdjax.data_pipeline import loader, prepared
 from kdjax.data_pipeline.dataset import IDS
+from kdjax.data_pipeline.sampling import Group
+
+HALVES = [Group(np.arange(24), 0.25), Group(np.arange(24, 48), 0.75)]
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +95,30 @@ def test_subset_is_shuffled_anew_each_epoch_and_shared_by_processes(dataset):
         assert sorted(together) == sorted(whole["index"])
 
 
-def test_position_in_a_subset_can_be_saved(dataset):
-    def start():
-        options = {"batch_size": 3, "seed": 1, "indices": CHOSEN}
-        return loader.training_batches(dataset, ("raw",), **options)
+@pytest.mark.parametrize("options", [{}, {"workers": 1}, {"indices": CHOSEN}])
+def test_batches_begin_at_any_of_them(dataset, options):
+    """In the middle of an epoch too, and beyond the first."""
+    options = {"batch_size": 3, "seed": 1, **options}
+    whole = take(loader.training_batches(dataset, ("raw",), **options), 23)
+    for start in (1, 20):
+        rest = loader.training_batches(dataset, ("raw",), start=start, **options)
+        for one, other in zip(whole[start:], take(rest, 23 - start), strict=True):
+            np.testing.assert_array_equal(one["index"], other["index"])
+            np.testing.assert_array_equal(one["image"]["raw"], other["image"]["raw"])
 
-    first = start()
-    take(first, 3)
-    again = start()
-    again.set_state(first.get_state())
-    for one, other in zip(take(first, 3), take(again, 3), strict=True):
-        np.testing.assert_array_equal(one["index"], other["index"])
+
+@pytest.mark.parametrize("groups", [None, HALVES])
+def test_what_one_process_began_two_go_on_with(dataset, groups):
+    options = {"batch_size": 8, "seed": 3, "groups": groups}
+    alone = take(loader.training_batches(dataset, ("raw",), **options), 9)
+    options |= {"process_count": 2, "start": 4}
+    parts = [
+        take(loader.training_batches(dataset, ("raw",), process_index=index, **options), 5)
+        for index in range(2)
+    ]
+    for number, whole in enumerate(alone[4:]):
+        together = np.concatenate([part[number]["index"] for part in parts])
+        assert sorted(together) == sorted(whole["index"])
 
 
 def test_subset_of_everything_gives_what_no_subset_gives(dataset):

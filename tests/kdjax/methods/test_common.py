@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import log_softmax
 
 from kdjax.train import parallel
 from kdjax.train.step import make_gradient_norms, method_inputs, prepare_batch, update
@@ -231,3 +232,21 @@ def test_method_without_its_teacher_is_refused(bench, method_name):
         pytest.skip("has no teacher")
     with pytest.raises(ValueError, match=r"teacher\.runs"):
         bench(method_name, teacher_count=0)
+
+
+def test_classes_have_weights_in_the_loss_of_labels(bench):
+    built = bench("supervised", class_weights=(0.5, 3.0))
+    batch = {**built.batch(0), "label": np.array([0, 0, 0, 0, 0, 1, 1, 0], np.int32)}
+    batch["mask"] = np.array([1, 1, 1, 1, 0, 1, 1, 1], np.float32)
+    _, _, metrics = built.first_step(batch)
+    logits = np.float64(built.outputs(prepare_batch(built.parts, built.state, batch))[0].logits)
+    chosen = np.take_along_axis(log_softmax(logits), batch["label"][:, None], axis=1)[:, 0]
+    weights = np.where(batch["label"] == 1, 3.0, 0.5) * batch["mask"]
+    expected = -np.sum(weights * chosen) / batch["mask"].sum()
+    np.testing.assert_allclose(metrics["cross_entropy"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 3.0), (0.0, 1.0), (-1.0, 1.0)])
+def test_class_weights_are_one_positive_number_a_class(bench, weights):
+    with pytest.raises(ValueError, match=r"method\.class_weights=\S+ must be 2 positive numbers"):
+        bench("supervised", class_weights=weights)

@@ -11,7 +11,7 @@ import pytest
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.folder import RunFolder
-from kdjax.train import checkpoint, loop, pretrained, spikes
+from kdjax.train import checkpoint, pretrained, spikes
 from kdjax.train.claim import claim_run
 from kdjax.train.initial import check_plan, initial_state
 from kdjax.train.loop import train
@@ -64,11 +64,8 @@ def rows_of(run):
 
 
 def latest(run, plan):
-    position = loop.training_batches(
-        plan.dataset, plan.qualities, batch_size=8, seed=0, indices=None
-    )
     with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
-        return checkpoints.restore_latest(initial_state(plan), position)
+        return checkpoints.restore_latest(initial_state(plan))
 
 
 @pytest.mark.slow

@@ -105,6 +105,7 @@ def test_a_methods_options_are_the_configurations(settings):
     assert config.method.to_dict() == {
         "name": "closeness", "weight": 1.0, "power": 2, "shares": {"closeness": 0.3},
         "cross_entropy_weight": 1.0, "classification": "cross_entropy", "classification_temperature": 1.0,
+        "class_weights": (1.0, 1.0),
     }  # fmt: skip
     changed = configs.load(program, {"method.weight": "3", "method.shares.closeness": "0.5"})
     assert (changed.method.weight, changed.method.shares.closeness) == (3.0, 0.5)
