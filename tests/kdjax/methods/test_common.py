@@ -240,7 +240,7 @@ def test_classes_have_weights_in_the_loss_of_labels(bench):
     batch["mask"] = np.array([1, 1, 1, 1, 0, 1, 1, 1], np.float32)
     _, _, metrics = built.first_step(batch)
     logits = np.float64(built.outputs(prepare_batch(built.parts, built.state, batch))[0].logits)
-    chosen = np.take_along_axis(log_softmax(logits), batch["label"][:, None], axis=1)[:, 0]
+    chosen = np.take_along_axis(log_softmax(logits, axis=-1), batch["label"][:, None], axis=1)[:, 0]
     weights = np.where(batch["label"] == 1, 3.0, 0.5) * batch["mask"]
     expected = -np.sum(weights * chosen) / batch["mask"].sum()
     np.testing.assert_allclose(metrics["cross_entropy"], expected, rtol=1e-5)
