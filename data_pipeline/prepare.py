@@ -13,8 +13,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from kdjax import checks
-from kdjax.data_pipeline import manifest
+from kdjax.data_pipeline import manifest, prepared
 from kdjax.data_pipeline.builders.schema import FaceDataset
+from kdjax.data_pipeline.records import records_written
 from kdjax.data_pipeline.work import Work, default_workers
 
 DATASETS = (
@@ -171,9 +172,10 @@ def _build(
     builder.work = Work(partial / f"work-{kept}", count, progress=True, beam=beam)
     for line in builder.prospect():
         print(line, file=sys.stderr)
-    with _quiet(), _repeatable_records():
+    with _quiet(), records_written(compressed=builder.encoding() != "raw"):
         builder.download_and_prepare(download_dir=str(partial / "downloads"))
     folder = Path(builder.data_dir)
+    prepared.keep_ids(folder)
     manifest.write(folder, manifest.complete(described, folder, builder))
 
 
@@ -242,22 +244,6 @@ def _lock(partial: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise checks.UserError(f"another kdjax prepare is at work in {partial}") from error
         yield
-
-
-@contextlib.contextmanager
-def _repeatable_records() -> Iterator[None]:
-    """Has TFDS write a record's fields in one order: by default it differs between processes."""
-    from tensorflow_datasets.core.example_serializer import ExampleSerializer
-
-    def serialize(self: ExampleSerializer, example: dict[str, Any]) -> bytes:
-        return self.get_tf_example(example).SerializeToString(deterministic=True)
-
-    original = ExampleSerializer.serialize_example
-    ExampleSerializer.serialize_example = serialize
-    try:
-        yield
-    finally:
-        ExampleSerializer.serialize_example = original
 
 
 @contextlib.contextmanager

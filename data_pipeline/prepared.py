@@ -1,6 +1,7 @@
 """Prepared data sets on disk: ArrayRecord and TFDS' description of it, opened and decoded record by record."""
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ import tensorflow_datasets as tfds
 
 from kdjax.checks import UserError, first_line
 from kdjax.data_pipeline.dataset import IDS, Read
+from kdjax.data_pipeline.records import Elements, pixel_shapes
 from kdjax.types import FORGERIES, QUALITIES, Batch
+
+IDS_FILE = "ids.npz"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class PreparedDataset:
         """Returns the random-access source of a split; its images stay encoded until they are needed."""
         if split not in self.sizes:
             raise UserError(f"{self.path} has no split {split!r}; known: {', '.join(self.sizes)}")
+        shapes = pixel_shapes(self.builder.info.features, self.qualities)
+        if shapes is not None:
+            paths = [str(path) for path in self.builder.info.splits[split].filepaths]
+            return Elements(paths, shapes, has_masks=self.has_masks)
         encoded = tfds.decode.SkipDecoding()
         images = self.builder.info.features["image"]
         coded = [q for q in self.qualities if isinstance(images[q], tfds.features.Image)]
@@ -82,9 +90,32 @@ class PreparedDataset:
 
     def labels(self, split: str) -> dict[str, np.ndarray]:
         """Returns the ids of a whole split without decoding any image: int32 `[N]` each."""
+        kept = _kept_ids(self.path, split)
+        if kept is not None and {len(ids) for ids in kept.values()} == {self.sizes.get(split)}:
+            return kept
         source = self.source(split)
         rows = [source[index] for index in range(len(source))]
         return {name: np.asarray([row[name] for row in rows], np.int32) for name in IDS}
+
+
+def keep_ids(folder: Path) -> None:
+    """Writes the ids of a prepared data set into a file of their own: all its records need not be read for them."""
+    dataset = open_dataset(folder)
+    found = {
+        f"{split}/{name}": ids
+        for split in dataset.sizes
+        for name, ids in dataset.labels(split).items()
+    }
+    np.savez(folder / IDS_FILE, allow_pickle=False, **found)
+
+
+def _kept_ids(folder: Path, split: str) -> dict[str, np.ndarray] | None:
+    """Returns what `keep_ids` wrote of a split; None where there is nothing that can be used."""
+    try:
+        with np.load(folder / IDS_FILE, allow_pickle=False) as kept:
+            return {name: kept[f"{split}/{name}"].astype(np.int32) for name in IDS}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def open_dataset(path: str | Path) -> PreparedDataset:

@@ -5,11 +5,13 @@ import shutil
 
 import av
 import cv2
+import jax
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from kdjax.checks import UserError
-from kdjax.data_pipeline import compression, faces, video
+from kdjax.data_pipeline import compression, faces, records, video
 from kdjax.data_pipeline.builders import media
 from kdjax.data_pipeline.faces import Box
 from kdjax.data_pipeline.loader import training_batches
@@ -316,6 +318,26 @@ def test_turned_video_and_cut_scenes(make, ffpp, tmp_path):
     assert open_dataset(path).sizes["train"] == 11
 
 
+def check_elements(dataset):
+    """Elements are those that TFDS reads, images and masks left encoded as they are."""
+    features = dataset.builder.info.features
+    images = {q: tfds.decode.SkipDecoding() for q in dataset.qualities}
+    if not isinstance(features["image"]["c23"], tfds.features.Image):
+        images = {}
+    decoders = {"image": images, "forgery_mask": tfds.decode.SkipDecoding()}
+    theirs = dataset.builder.as_data_source("train", decoders=decoders)
+    ours = dataset.source("train")
+    assert isinstance(ours, records.Elements)
+    assert len(ours) == len(theirs) > 0
+    for index in range(len(ours)):
+        ours_here, theirs_here = ours[index], theirs[index]
+        assert sorted(ours_here) == sorted(theirs_here)
+        for one, other in zip(
+            jax.tree.leaves(ours_here), jax.tree.leaves(theirs_here), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("encoding", ["raw", "jpeg", "webp"])
 def test_images_can_be_stored_otherwise(ffpp, tmp_path, encoding):
     _, plain = examples(run(ffpp, tmp_path / "png"))
@@ -323,6 +345,7 @@ def test_images_can_be_stored_otherwise(ffpp, tmp_path, encoding):
     assert json.loads((path / "manifest.json").read_text())["options"]["encoding"] == encoding
     dataset, found = examples(path)
     assert dataset.qualities == ("c23", "c40")
+    check_elements(dataset)
     for one, other in zip(plain["train"], found["train"], strict=True):
         for quality in dataset.qualities:
             gap = np.abs(one["image"][quality].astype(int) - other["image"][quality])
