@@ -2,9 +2,9 @@
 
 python benchmarks/reading.py DATA [DATA ...]
 
-Each DATA is a prepared data set; prepare one source several times, with another --encoding each. Both sides shuffle the same files,
-decode all qualities by the same function and stack whole batches; both are taken in the best of several settings of
-threads and worker processes, found in a round of its own before the timed ones.
+Each DATA is a prepared data set; prepare one source several times, with another --encoding each. Both sides shuffle
+the same files, decode all qualities by the same function and stack whole batches; both are taken in the best of several
+settings of threads and worker processes, found in a round of its own before the timed ones.
 """
 
 import argparse
