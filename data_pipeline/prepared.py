@@ -112,7 +112,7 @@ def keep_ids(folder: Path) -> None:
 def _kept_ids(folder: Path, split: str) -> dict[str, np.ndarray] | None:
     """Returns what `keep_ids` wrote of a split; None where there is nothing that can be used."""
     try:
-        with np.load(folder / IDS_FILE, allow_pickle=False) as kept:
+        with open(folder / IDS_FILE, "rb") as file, np.load(file, allow_pickle=False) as kept:
             return {name: kept[f"{split}/{name}"].astype(np.int32) for name in IDS}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None

@@ -94,8 +94,11 @@ def pixel_shapes(features: Any, qualities: Sequence[str]) -> dict[str, tuple[int
         if isinstance(feature, tfds.features.Image):
             shapes[quality] = ()
             continue
+        if feature.np_dtype != np.uint8:
+            return None
         empty = np.zeros(feature.shape, np.uint8)
-        if feature.np_dtype != np.uint8 or feature.encode_example(empty) != empty.tobytes():
+        stored = feature.encode_example(empty)
+        if not isinstance(stored, bytes) or stored != empty.tobytes():
             return None
         shapes[quality] = tuple(feature.shape)
     return shapes
