@@ -138,10 +138,13 @@ def _count_frames(path: Path, max_pixels: int, max_frames: int) -> int:
         stream = video_stream(path, container)
         if stream.frames > max_frames:
             raise MediaError(path, f"{stream.frames} frames are more than {max_frames}")
-        frames, end = 0, 0.0
+        frames, hidden, end = 0, 0, 0.0
         try:
             for packet in container.demux():
-                if packet.size == 0 or packet.is_discard:
+                if packet.size == 0:
+                    continue
+                if packet.is_discard:  # cut off by an edit list
+                    hidden += packet.stream_index == stream.index
                     continue
                 if packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -150,8 +153,14 @@ def _count_frames(path: Path, max_pixels: int, max_frames: int) -> int:
                     raise MediaError(path, f"more than {max_frames} frames")
         except (av.FFmpegError, OSError) as error:
             raise MediaError(path, f"damaged or truncated after frame {frames}") from error
-        _check_complete(path, container, stream, frames, end)
+        _check_complete(path, container, stream, frames, hidden, end)
     return frames
+
+
+def _announced(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Returns how many frames a header tells of; an MP4's edit list takes some out of its index, and not out of that."""
+    entries = len(stream.index_entries) if container.format.name.startswith("mov") else 0
+    return min(stream.frames, entries) if entries else int(stream.frames)
 
 
 def _check_complete(
@@ -159,13 +168,15 @@ def _check_complete(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     frames: int,
+    hidden: int,
     end: float,
 ) -> None:
     """Raises MediaError if the packets end well before what the header announces."""
     if frames == 0:
-        raise MediaError(path, "holds no frame")
-    if frames < 0.95 * stream.frames:
-        raise MediaError(path, f"truncated: {frames} of the {stream.frames} frames it announces")
+        raise MediaError(path, "holds no frame" + (" that its edit list shows" if hidden else ""))
+    present, announced_frames = frames + hidden, _announced(container, stream)
+    if present < 0.95 * announced_frames:
+        raise MediaError(path, f"truncated: {present} of the {announced_frames} frames it announces")
     announced = (container.duration or 0) / av.time_base
     # Some containers count from zero and some from the first frame: the milder reading counts.
     seconds = end - min(container.start_time or 0, 0) / av.time_base

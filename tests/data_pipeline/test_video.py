@@ -150,6 +150,26 @@ def test_a_video_is_turned_and_mirrored_as_its_matrix_says(clip, tmp_path, orien
         np.testing.assert_array_equal(upright, UPRIGHT[orientation](stored))
 
 
+@pytest.mark.parametrize(("first", "count"), [(0, 10), (5, 8), (0, 4), (12, 8)])
+def test_what_an_edit_list_cuts_off_is_not_missing(make, tmp_path, first, count):
+    """Phones trim a clip so: all frames are there, and some are not shown."""
+    path = make.write_video(tmp_path / "a.mp4", make.moving_frames(20), bf="0")
+    whole = read(path)[1]
+    content = bytearray(path.read_bytes())
+    place = content.index(b"elst") + 8
+    entries, _, start = struct.unpack_from(">IIi", content, place)
+    assert entries == 1
+    # the whole file counts milliseconds, its frames 512 each
+    struct.pack_into(">IIi", content, place, 1, count * 40, start + first * 512)
+    path.write_bytes(content)
+    media, shown = read(path)
+    assert media.frames == len(shown) == count
+    np.testing.assert_array_equal(np.stack(shown), np.stack(whole[first : first + count]))
+    struct.pack_into(">IIi", content, place, 1, count * 40, 99 * 512)
+    path.write_bytes(content)
+    assert reason(path) == "holds no frame that its edit list shows"
+
+
 PLAYLISTS = {
     "ffconcat": "ffconcat version 1.0\nfile other.mp4\n",
     "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
