@@ -158,7 +158,7 @@ def _count_frames(path: Path, max_pixels: int, max_frames: int) -> int:
 
 
 def _announced(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """Returns how many frames a header tells of; an MP4's edit list takes some out of its index, and not out of that."""
+    """Returns how many frames a header tells of; an edit list takes some out of an MP4's index, not out of that."""
     entries = len(stream.index_entries) if container.format.name.startswith("mov") else 0
     return min(stream.frames, entries) if entries else int(stream.frames)
 

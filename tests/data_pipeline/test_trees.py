@@ -112,6 +112,16 @@ def test_drawn_splits_keep_what_is_in_no_list(ffpp):
     assert {item.split for item in tree.items} == {""}
 
 
+def test_files_that_differ_in_their_ending_alone_are_all_accounted_for(ffpp, celeb, tmp_path):
+    touch(ffpp / "original_sequences/youtube/c23/videos", "071.avi", "big.day.mov")
+    found = reasons(scan(faceforensics, ffpp))
+    assert found["original_sequences/youtube/c23/videos/071.mp4"] == "is there with another ending too"
+    assert found["original_sequences/youtube/c23/videos/big.day.mov"] == "its name is not like 000"
+    assert len(facts(scan(faceforensics, ffpp))) == 5
+    touch(celeb / "Celeb-real", "id0_0000.avi")
+    assert {"id0_0000.avi", "id0_0000.mp4"} <= set(facts(scan(celebdf, celeb)))
+
+
 def test_lists_of_ones_own(ffpp, tmp_path):
     lists = {"train": [["071", "953"]], "val": [["054", "055"]], "test": []}
     for name, pairs in lists.items():
