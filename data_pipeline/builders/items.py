@@ -97,6 +97,8 @@ def process_item(task: Task) -> Result:
                 square = _square(clip.frames, box, task.config, None)
                 cuts[clip.position] = Cut(len(result["examples"]), square, clip.frames.shape[1:3])
                 _add_examples(result, clip, box, still, task, best[0])
+            if not still:
+                result["notes"] |= {f"videos_{name}": 1 for name in sorted(media.oddities)}
             for quality, path in others:
                 if quality in task.qualities:
                     _add_quality(result, quality, path, media, cuts, task.config)
