@@ -21,6 +21,7 @@ class Frames:
       lossless: whether that loses nothing.
       rate: 0, nobody knows.
       size: width and height of the first image in pixels.
+      oddities: none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,6 +32,7 @@ class Frames:
         if not self._images:
             raise MediaError(path, "a folder without images")
         self.rate = 0.0
+        self.oddities: set[str] = set()
         with open_media(self._images[0]) as first:
             self.codec, self.lossless, self.size = first.codec, first.lossless, first.size
 

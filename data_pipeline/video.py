@@ -26,6 +26,12 @@ LOSSLESS = (
 LOSSLESS_PROFILES = ("High 4:4:4 Predictive",)
 """H.264's profile at crf 0: FaceForensics++ calls its `raw` videos c0 for that."""
 
+ODDITIES = ("of_variable_rate", "interlaced", "with_non_square_pixels", "with_transparency")
+"""What is worth knowing of a video whose frames are stored as they are: fields stay woven, pixels are not stretched."""
+
+UNEVEN = 1.5
+"""The longest step between two frames by the shortest, from which the rate varies; containers round to milliseconds."""
+
 SCALER = (
     Interpolation.BICUBIC
     | Interpolation.FULL_CHR_H_INT
@@ -45,9 +51,16 @@ class Media:
       lossless: whether its codec loses nothing: of WebP and JPEG 2000, which can do both, False.
       rate: frames a second, as its container says; 0 where it does not.
       size: width and height of the stored frames in pixels.
+      oddities: names of `ODDITIES` that it has; that frames are interlaced is known when one has been read.
     """
 
-    def __init__(self, path: Path, container: av.container.InputContainer, frames: int):
+    def __init__(
+        self,
+        path: Path,
+        container: av.container.InputContainer,
+        frames: int,
+        oddities: Collection[str] = (),
+    ):
         self.path = path
         self.format = container.format.name
         self.frames = frames
@@ -57,6 +70,11 @@ class Media:
         self.size = (context.width, context.height)
         self.codec = context.name
         self.lossless = self.codec in LOSSLESS or context.profile in LOSSLESS_PROFILES
+        self.oddities = set(oddities)
+        if (stream.sample_aspect_ratio or 1) != 1:
+            self.oddities.add("with_non_square_pixels")
+        if context.format and any(part.is_alpha for part in context.format.components):
+            self.oddities.add("with_transparency")
         self._container = container
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -78,6 +96,10 @@ class Media:
                         f"to {frame.width}x{frame.height} at frame {done}",
                     )
                 size = (frame.width, frame.height)
+                if frame.is_corrupt:  # decoders fill in what is missing, and go on
+                    raise MediaError(self.path, f"damaged at frame {done}")
+                if frame.interlaced_frame:
+                    self.oddities.add("interlaced")
                 if done in wanted:
                     pixels = scaler.reformat(frame, format="rgb24", interpolation=SCALER)
                     yield done, _upright(pixels.to_ndarray(), frame)
@@ -110,9 +132,9 @@ def open_media(
     """
     path = Path(path)
     check_file(path)
-    frames = _count_frames(path, max_pixels, max_frames)
+    frames, oddities = _count_frames(path, max_pixels, max_frames)
     with open_container(path, max_pixels) as container:
-        yield Media(path, container, frames)
+        yield Media(path, container, frames, oddities)
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
@@ -130,28 +152,43 @@ def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
-def _count_frames(path: Path, max_pixels: int, max_frames: int) -> int:
-    """Counts packets without decoding, since what a header announces may be absent or a lie."""
+def _count_frames(path: Path, max_pixels: int, max_frames: int) -> tuple[int, set[str]]:
+    """Counts packets without decoding, since what a header announces may be absent or a lie; says what is odd."""
     with open_container(path, max_pixels) as container:
         if container.format.name.endswith("_pipe"):
-            return 1
+            return 1, set()
         stream = video_stream(path, container)
         if stream.frames > max_frames:
             raise MediaError(path, f"{stream.frames} frames are more than {max_frames}")
-        frames, end = 0, 0.0
+        frames, hidden, end = 0, 0, 0.0
+        times: list[int] = []
         try:
             for packet in container.demux():
-                if packet.size == 0 or packet.is_discard:
+                if packet.size == 0:
+                    continue
+                if packet.is_discard:  # cut off by an edit list
+                    hidden += packet.stream_index == stream.index
                     continue
                 if packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                frames += packet.stream_index == stream.index
+                if packet.stream_index == stream.index:
+                    frames += 1
+                    if packet.pts is not None:
+                        times.append(packet.pts)
                 if frames > max_frames:
                     raise MediaError(path, f"more than {max_frames} frames")
         except (av.FFmpegError, OSError) as error:
             raise MediaError(path, f"damaged or truncated after frame {frames}") from error
-        _check_complete(path, container, stream, frames, end)
-    return frames
+        _check_complete(path, container, stream, frames, hidden, end)
+    steps = np.diff(np.sort(times))
+    uneven = len(steps) > 0 and steps.max() > UNEVEN * max(steps.min(), 1)
+    return frames, {"of_variable_rate"} if uneven else set()
+
+
+def _announced(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Returns how many frames a header tells of; an edit list takes some out of an MP4's index, not out of that."""
+    entries = len(stream.index_entries) if container.format.name.startswith("mov") else 0
+    return min(stream.frames, entries) if entries else int(stream.frames)
 
 
 def _check_complete(
@@ -159,13 +196,17 @@ def _check_complete(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     frames: int,
+    hidden: int,
     end: float,
 ) -> None:
     """Raises MediaError if the packets end well before what the header announces."""
     if frames == 0:
-        raise MediaError(path, "holds no frame")
-    if frames < 0.95 * stream.frames:
-        raise MediaError(path, f"truncated: {frames} of the {stream.frames} frames it announces")
+        raise MediaError(path, "holds no frame" + (" that its edit list shows" if hidden else ""))
+    present, announced_frames = frames + hidden, _announced(container, stream)
+    if present < 0.95 * announced_frames:
+        raise MediaError(
+            path, f"truncated: {present} of the {announced_frames} frames it announces"
+        )
     announced = (container.duration or 0) / av.time_base
     # Some containers count from zero and some from the first frame: the milder reading counts.
     seconds = end - min(container.start_time or 0, 0) / av.time_base

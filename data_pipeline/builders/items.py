@@ -13,13 +13,11 @@ import numpy as np
 from kdjax import checks
 from kdjax.data_pipeline import clips, compression, faces, forge, tracking, video
 from kdjax.data_pipeline.builders import schema
+from kdjax.data_pipeline.builders.cuts import Cut, same_frames
 from kdjax.data_pipeline.builders.options import MediaConfig
 from kdjax.data_pipeline.frames import Frames, open_source
 from kdjax.data_pipeline.results import Result
 from kdjax.data_pipeline.trees.item import Item, find_files
-
-SAME_RATE = 0.02
-"""By how much two files of one video may differ in frames a second: containers round."""
 
 _CAMERA = 1
 """Keeps the draws of the square apart from those of the forgery."""
@@ -48,11 +46,18 @@ def content_of(task: Task) -> str:
     facts = (item.name, item.label, item.forgery, item.cropped, bool(item.mask), list(item.files))
     digest.update(json.dumps(facts).encode())
     for place in (*item.files.values(), *([item.mask] if item.mask else [])):
-        for path in sorted(find_files(place)) if place.is_dir() else [place]:
+        for path in _files(place):
             digest.update(f"\0{path.name}\0".encode("utf-8", "surrogateescape"))
             with suppress(OSError), path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _files(place: Path) -> list[Path]:
+    """Returns a file, or the files of a folder as far as it can be looked into."""
+    with suppress(checks.UserError):
+        return sorted(find_files(place)) if place.is_dir() else [place]
+    return []
 
 
 def lost_item(reason: str) -> Result:
@@ -78,7 +83,7 @@ def process_item(task: Task) -> Result:
     """
     result: Result = {"examples": [], "faceless": 0, "reason": "", "notes": {}}
     best, *others = task.item.files.items()
-    squares: dict[int, tuple[int, faces.Box]] = {}
+    cuts: dict[int, Cut] = {}
     try:
         with open_source(best[1]) as media:
             result["source"] = {"codec": media.codec, "lossless": media.lossless}
@@ -89,20 +94,20 @@ def process_item(task: Task) -> Result:
                 if box is None:
                     result["faceless"] += 1
                     continue
-                squares[clip.position] = (
-                    len(result["examples"]),
-                    _square(clip.frames, box, task.config, None),
-                )
+                square = _square(clip.frames, box, task.config, None)
+                cuts[clip.position] = Cut(len(result["examples"]), square, clip.frames.shape[1:3])
                 _add_examples(result, clip, box, still, task, best[0])
+            if not still:
+                result["notes"] |= {f"videos_{name}": 1 for name in sorted(media.oddities)}
             for quality, path in others:
                 if quality in task.qualities:
-                    _add_quality(result, quality, path, media, squares, task.config)
+                    _add_quality(result, quality, path, media, cuts, task.config)
+            if task.item.mask is not None and cuts:
+                _add_masks(result, task.item.mask, media, cuts, task.config)
     except video.MediaError as error:
         return lost_item(error.reason)
     except (cv2.error, ValueError, OverflowError, MemoryError) as error:
         return lost_item(f"cannot be worked on: {checks.kind_and_line(error)}")
-    if task.item.mask is not None and squares:
-        _add_masks(result, task.item.mask, squares, task.config)
     if not result["examples"]:
         result["reason"] = "no face was found"
     return result
@@ -182,7 +187,7 @@ def _add_quality(
     quality: str,
     path: Path,
     best: video.Media | Frames,
-    squares: dict[int, tuple[int, faces.Box]],
+    cuts: dict[int, Cut],
     config: MediaConfig,
 ) -> None:
     """Cuts the same squares out of another quality's own file.
@@ -191,42 +196,27 @@ def _add_quality(
       MediaError: it is not, frame by frame, the same video.
     """
     try:
-        with open_source(path) as media:
-            if media.frames != best.frames:
-                raise video.MediaError(
-                    path, f"has {media.frames} frames, the best quality {best.frames}"
-                )
-            if abs(media.rate - best.rate) > SAME_RATE * best.rate:
-                raise video.MediaError(
-                    path, f"has {media.rate:g} frames/s, the best quality {best.rate:g}"
-                )
-            if media.size != best.size:
-                raise video.MediaError(
-                    path, "is {}x{}, the best quality {}x{}".format(*media.size, *best.size)
-                )
-            for clip in clips.sample_clips(
-                media, config.frames_per_video, 1, max_side=config.max_side
-            ):
-                if clip.position in squares:
-                    position, square = squares[clip.position]
-                    face = faces.crop(clip.frames[0], square, config.image_size)
-                    result[f"{position}/{quality}"] = schema.encode_png(face)
+        for cut, frame in same_frames(path, best, cuts, config):
+            face = faces.crop(frame, cut.square, config.image_size)
+            result[f"{cut.position}/{quality}"] = schema.encode_png(face)
     except video.MediaError as error:
         raise video.MediaError(path, f"{quality}: {error.reason}") from error
 
 
 def _add_masks(
-    result: Result, path: Path, squares: dict[int, tuple[int, faces.Box]], config: MediaConfig
+    result: Result,
+    path: Path,
+    best: video.Media | Frames,
+    cuts: dict[int, Cut],
+    config: MediaConfig,
 ) -> None:
     """Cuts the same squares out of the video of the masks; one that does not fit leaves the masks dark, and a note."""
-    masks = {}
-    with suppress(video.MediaError, ValueError), open_source(path) as media:
-        for clip in clips.sample_clips(media, config.frames_per_video, 1, max_side=config.max_side):
-            if clip.position in squares:
-                position, square = squares[clip.position]
-                bright = clip.frames[0].max(axis=-1)
-                masks[f"{position}/mask"] = _mask(bright, square, config.image_size)
-    if len(masks) < len(squares):
+    try:
+        masks = {
+            f"{cut.position}/mask": _mask(frame.max(axis=-1), cut.square, config.image_size)
+            for cut, frame in same_frames(path, best, cuts, config, rate=False)
+        }
+    except (video.MediaError, ValueError):
         result["notes"]["videos_with_unusable_masks"] = 1
     else:
         result.update(masks)

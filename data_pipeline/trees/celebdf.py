@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kdjax import checks
 from kdjax.data_pipeline.trees.item import Item, Tree, check_source
-from kdjax.data_pipeline.trees.videos import check_options, require, skip, videos_by_name
+from kdjax.data_pipeline.trees.videos import check_options, require, skip, videos_in
 
 LIST = "List_of_testing_videos.txt"
 
@@ -39,8 +39,8 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
     items, skipped = [], []
     tested = _read_list(source / LIST) if splits == "official" else {}
     for folder, (label, form) in KINDS.items():
-        for name, path in videos_by_name(source / folder).items():
-            shown = f"{folder}/{path.name}"
+        for path in videos_in(source / folder):
+            shown, name = f"{folder}/{path.name}", path.stem
             known = form.fullmatch(name)
             if known is None:
                 skipped.append(skip(shown, f"its name is not as {folder} has them"))

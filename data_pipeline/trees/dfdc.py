@@ -7,7 +7,7 @@ from typing import Any
 
 from kdjax import checks
 from kdjax.data_pipeline.trees.item import Item, Tree, check_source
-from kdjax.data_pipeline.trees.videos import check_options, require, skip, videos_by_name
+from kdjax.data_pipeline.trees.videos import check_options, require, skip, videos_in
 
 FORGERIES = ("none", "dfdc")
 
@@ -40,8 +40,8 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
     items, skipped = [], []
     for folder in parts:
         known = _read_metadata(folder / "metadata.json")
-        for name, path in videos_by_name(folder).items():
-            shown = path.relative_to(source).as_posix()
+        for path in videos_in(folder):
+            shown, name = path.relative_to(source).as_posix(), path.stem
             entry = known.pop(path.name, None)
             label = LABELS.get(entry.get("label", "")) if isinstance(entry, Mapping) else None
             if label is None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from kdjax import checks
 from kdjax.data_pipeline.trees.item import Item, Tree, check_source
 from kdjax.data_pipeline.trees.videos import (
+    ENDINGS,
     check_options,
     name_of,
     require,
     skip,
-    videos_by_name,
     videos_by_quality,
+    videos_in,
 )
 
 ACTORS = "deepfakedetection"
@@ -101,20 +102,26 @@ def _items(source: Path, origin: str, parts: tuple[str, ...]) -> Iterator[Item |
         known = (ACTOR if actors else ORIGINAL).fullmatch(name)
         path = name_of(source, files)
         if known is None:
-            yield skip(path, f"its name is not like {'01__kitchen_pan' if actors else '000'}")
+            yield skip(path, _strange(name, "01__kitchen_pan" if actors else "000"))
         else:
             yield Item(path, files, 0, "none", known.groups())
     for part in parts:
         folder = source / "manipulated_sequences" / MANIPULATIONS[part]
-        masks = videos_by_name(folder / "masks" / "videos")
+        masks = {path.stem: path for path in videos_in(folder / "masks" / "videos")}
         for name, files in videos_by_quality(folder).items():
             known = (ACTOR_PAIR if actors else PAIR).fullmatch(name)
             path = name_of(source, files)
             if known is None:
                 like = "01_02__kitchen_pan__1A2B3C4D" if actors else "000_003"
-                yield skip(path, f"its name is not like {like}")
+                yield skip(path, _strange(name, like))
             else:
                 yield Item(path, files, 1, part, known.groups(), mask=masks.get(name))
+
+
+def _strange(name: str, like: str) -> str:
+    """Returns why a name is left out."""
+    twice = name.lower().endswith(ENDINGS)
+    return "is there with another ending too" if twice else f"its name is not like {like}"
 
 
 def _split_of(splits: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kdjax import checks
 from kdjax.data_pipeline.trees.item import Item, Tree, check_source
-from kdjax.data_pipeline.trees.videos import check_options, require, videos_by_name
+from kdjax.data_pipeline.trees.videos import check_options, require, videos_in
 
 FORGERIES = ("none", "ffiw")
 
@@ -36,12 +36,12 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
             {"raw": path},
             label,
             FORGERIES[label],
-            (f"{part} {name}",),
+            (f"{part} {path.stem}",),
             split if splits == "official" else "",
         )
         for label, folder in enumerate(("source", "target"))
         for split, part in SPLITS.items()
-        for name, path in videos_by_name(source / folder / part).items()
+        for path in videos_in(source / folder / part)
     ]
     if {item.label for item in items} != {0, 1}:
         raise checks.UserError(f"{source} has videos of one class alone; expected is {SHAPE}")

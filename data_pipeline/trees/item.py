@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kdjax import checks
@@ -78,12 +79,9 @@ def state_key(item: Item) -> str:
     """Returns a name for an item in its present state, which changes when its files do."""
     states = []
     for path in _paths(item):
-        try:
-            status = path.stat()
-        except OSError:
-            states.append("gone")
-        else:
-            states.append(f"{status.st_size}\0{status.st_mtime_ns}")
+        states += [f"{status.st_size}\0{status.st_mtime_ns}" for status in _states(path)] or [
+            "gone"
+        ]
     facts = (item.name, str(item.label), item.forgery, *item.files, *item.people, *states)
     return "\0".join(facts)
 
@@ -122,7 +120,16 @@ def _paths(item: Item) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
+    """Returns the bytes of a file, or of a folder's files: what a folder itself has depends on the disk."""
+    found = _states(path)
+    return sum(status.st_size for status in found) if found else -1
+
+
+def _states(path: Path) -> list[os.stat_result]:
+    """Returns the states of a file, or of a folder's files in the order of their names; nothing if it is gone."""
+    found = []
+    with suppress(OSError):
+        for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+            with suppress(OSError):
+                found.append(each.stat())
+    return found

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,9 +42,10 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
     items: dict[str, Item] = {}
     for number, row in _rows(source):
         item = _item(source, number, row, drawn=splits == "drawn")
-        if item.name in items:
+        place = os.path.normpath(next(iter(item.files.values())))
+        if place in items:
             raise checks.UserError(f"{source}, row {number}: {item.name} is there twice")
-        items[item.name] = item
+        items[place] = item
     if not items:
         raise checks.UserError(f"{source} has no row; expected are {SHAPE}")
     if {item.label for item in items.values()} != {0, 1}:

@@ -13,21 +13,26 @@ FOLDERS = {"raw": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
 """Names of the folders of each quality, in FaceForensics++'s way."""
 
 
-def videos_by_name(folder: Path) -> dict[str, Path]:
-    """Returns the videos directly in a folder by their names without the ending; nothing if there is no folder."""
+def videos_in(folder: Path) -> list[Path]:
+    """Returns the videos directly in a folder, sorted by name; nothing if there is no folder."""
     if not folder.is_dir():
-        return {}
+        return []
     found = (path for path in find_files(folder) if path.parent == folder)
-    return {path.stem: path for path in found if path.suffix.lower() in ENDINGS}
+    return [path for path in found if path.suffix.lower() in ENDINGS]
 
 
 def videos_by_quality(folder: Path) -> dict[str, dict[str, Path]]:
-    """Returns `{name: {quality: path}}` of `FOLDER/{raw|c0,c23,c40}/videos/NAME.mp4`, names sorted."""
+    """Returns `{name: {quality: path}}` of `FOLDER/{raw|c0,c23,c40}/videos/NAME.mp4`, names sorted.
+
+    Of two files that differ in their ending alone the second has its whole name, as `000.mp4`.
+    """
     found: dict[str, dict[str, Path]] = {}
     for quality, names in FOLDERS.items():
         for name in names:
-            for stem, path in videos_by_name(folder / name / "videos").items():
-                found.setdefault(stem, {}).setdefault(quality, path)
+            for path in videos_in(folder / name / "videos"):
+                there = found.get(path.stem, {}).get(quality)
+                twice = there is not None and there.parent == path.parent
+                found.setdefault(path.name if twice else path.stem, {}).setdefault(quality, path)
     return dict(sorted(found.items()))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import av
 import cv2
@@ -113,12 +114,14 @@ def test_a_mask_that_does_not_fit_stays_dark_and_is_counted(make, ffpp, tmp_path
     masks = ffpp / "manipulated_sequences/Deepfakes/masks/videos"
     (masks / "071_054.mp4").write_bytes(b"nothing of the kind")
     make.write_video(masks / "054_071.mp4", mask_frames(4))
+    make.write_video(masks / "672_720.mp4", mask_frames(10))
     make.write_video(masks / "720_672.mp4", mask_frames()[:, :32, :48])
+    make.write_video(masks / "953_974.mp4", np.pad(mask_frames(), ((0, 0), (8, 8), (8, 8), (0, 0))))
     path = run(ffpp, tmp_path / "out")
     _, found = examples(path)
     assert not any(each["forgery_mask"].any() for part in found.values() for each in part)
     assert (
-        json.loads((path / "manifest.json").read_text())["notes"]["videos_with_unusable_masks"] == 3
+        json.loads((path / "manifest.json").read_text())["notes"]["videos_with_unusable_masks"] == 5
     )
 
 
@@ -193,6 +196,42 @@ def test_qualities_that_are_not_the_same_video_are_left_out(make, ffpp, tmp_path
         "953.mp4": "c40: has 10 frames/s, the best quality 25",
         "054_071.mp4": "c40: not an image or video of a known format",
     }
+
+
+def test_a_quality_that_is_turned_otherwise_is_left_out(make, ffpp, tmp_path):
+    """One that was turned upright when it was made has the same frames, one that was not has others."""
+    plain = ffpp / "original_sequences/youtube/c23/videos/071.mp4"
+    content = plain.read_bytes()
+    matrix = struct.Struct(">9i")
+    upright = matrix.pack(1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    place = content.index(upright, content.index(b"tkhd"))
+    turned = matrix.pack(0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    plain.write_bytes(content[:place] + turned + content[place + matrix.size :])
+    path = run(ffpp, tmp_path / "left")
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert [entry["reason"] for entry in manifest["skipped"]["items"]] == [
+        "c40: is turned otherwise than the best quality"
+    ]
+    stored = np.rot90(make.moving_frames(9, seed=3), -1, (1, 2))
+    make.write_video(ffpp / "original_sequences/youtube/c40/videos/071.mp4", stored)
+    path = run(ffpp, tmp_path / "out")
+    assert json.loads((path / "manifest.json").read_text())["skipped"]["total"] == 0
+
+
+def test_an_unknown_rate_is_no_other_rate(make, tmp_path):
+    rows = ["path,c40,label,split"]
+    for split in ("train", "validation", "test"):
+        for label in ("real", "fake"):
+            name = f"{split}{label}"
+            (tmp_path / name).mkdir()
+            for k, pixels in enumerate(make.moving_frames(4)):
+                make.write_image(tmp_path / name / f"{k}.png", pixels)
+            make.write_video(tmp_path / f"{name}.mp4", make.moving_frames(4), crf="40")
+            rows.append(f"{name},{name}.mp4,{label},{split}")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    dataset, _ = examples(run(tmp_path / "t.csv", tmp_path / "data/out", "videos"))
+    assert dataset.qualities == ("raw", "c40")
+    assert dataset.sizes == {"train": 6, "validation": 6, "test": 6}
 
 
 def test_frames_that_are_faces_already_are_stored_whole(make, tmp_path):

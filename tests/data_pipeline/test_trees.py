@@ -1,11 +1,14 @@
 """What each kind of tree is mapped to: labels, people, splits, qualities, masks, and what is left out or refused."""
 
 import json
+import os
 import pickle
 
 import pytest
 
 from kdjax.checks import UserError
+from kdjax.data_pipeline.builders import items
+from kdjax.data_pipeline.builders.options import TreeConfig
 from kdjax.data_pipeline.trees import (
     celebdf,
     deepfakebench,
@@ -14,7 +17,7 @@ from kdjax.data_pipeline.trees import (
     ffiw,
     table,
 )
-from kdjax.data_pipeline.trees.item import state_key
+from kdjax.data_pipeline.trees.item import Item, state_key, summary
 
 
 def touch(root, *names):
@@ -110,6 +113,18 @@ def test_drawn_splits_keep_what_is_in_no_list(ffpp):
     tree = scan(faceforensics, ffpp, splits="drawn")
     assert facts(tree)["071_953.mp4"] == (1, "faceshifter", ("071", "953"), "")
     assert {item.split for item in tree.items} == {""}
+
+
+def test_files_that_differ_in_their_ending_alone_are_all_accounted_for(ffpp, celeb, tmp_path):
+    touch(ffpp / "original_sequences/youtube/c23/videos", "071.avi", "big.day.mov")
+    found = reasons(scan(faceforensics, ffpp))
+    assert (
+        found["original_sequences/youtube/c23/videos/071.mp4"] == "is there with another ending too"
+    )
+    assert found["original_sequences/youtube/c23/videos/big.day.mov"] == "its name is not like 000"
+    assert len(facts(scan(faceforensics, ffpp))) == 5
+    touch(celeb / "Celeb-real", "id0_0000.avi")
+    assert {"id0_0000.avi", "id0_0000.mp4"} <= set(facts(scan(celebdf, celeb)))
 
 
 def test_lists_of_ones_own(ffpp, tmp_path):
@@ -365,6 +380,7 @@ def test_a_table_of_json_lines(tmp_path):
         ("path,label,split\na,real,dev\n", "split='dev' must be train"),
         ("path,label,split\na,real,train\nb,fake,\n", "some rows have a split and some have none"),
         ("path,label\na,real\na,fake\n", "row 2: a is there twice"),
+        ("path,label\na,real\n./b/../a,fake\n", "row 2: ./b/../a is there twice"),
         ("path,label\n,real\n", "row 1 has no path"),
         ("path,label\na,real,what\n", "row 1 is not as the first line says"),
         ("path,label,forgery\na,fake,a/b\n", "forgery='a/b' must be a short name"),
@@ -432,3 +448,33 @@ def test_a_state_changes_with_every_file(ffpp):
         before = state_key(item)
     item.mask.unlink()
     assert state_key(item) != before
+
+
+def test_the_state_of_a_folder_is_that_of_its_files(tmp_path):
+    """What a folder itself has for a size depends on the disk that it lies on."""
+    folder = touch(tmp_path, "frames/0.png", "frames/1.png") / "frames"
+    item = Item("frames", {"raw": folder}, 0, "none", ("a",))
+    before, size = state_key(item), summary([item])
+    for number in range(200):
+        (folder / f"{number:0200d}").touch()
+    for number in range(200):
+        (folder / f"{number:0200d}").unlink()
+    assert (state_key(item), summary([item])) == (before, size)
+    (folder / "1.png").write_text("another frame")
+    assert state_key(item) != before
+    assert summary([item]) != size
+
+
+def test_a_folder_that_cannot_be_looked_into_costs_itself_alone(tmp_path, monkeypatch):
+    touch(tmp_path, "frames/0.png")
+    item = Item("frames", {"raw": tmp_path / "frames"}, 0, "none", ("a",))
+
+    def refuse(path, *arguments, **more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refuse)
+    task = items.Task(item, TreeConfig(image_size=16), ("raw",))
+    assert len(items.content_of(task)) == 64
+    assert items.process_item(task)["reason"] == "cannot be looked into"
+    assert state_key(item)

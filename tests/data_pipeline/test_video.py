@@ -4,6 +4,7 @@ import os
 import struct
 import wave
 import zlib
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -148,6 +149,68 @@ def test_a_video_is_turned_and_mirrored_as_its_matrix_says(clip, tmp_path, orien
     (tmp_path / "turned.mp4").write_bytes(plain[:start] + turned + plain[start + matrix.size :])
     for upright, stored in zip(read(tmp_path / "turned.mp4")[1], read(clip)[1], strict=True):
         np.testing.assert_array_equal(upright, UPRIGHT[orientation](stored))
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 10), (5, 8), (0, 4), (12, 8)])
+def test_what_an_edit_list_cuts_off_is_not_missing(make, tmp_path, first, count):
+    """Phones trim a clip so: all frames are there, and some are not shown."""
+    path = make.write_video(tmp_path / "a.mp4", make.moving_frames(20), bf="0")
+    whole = read(path)[1]
+    content = bytearray(path.read_bytes())
+    place = content.index(b"elst") + 8
+    entries, _, start = struct.unpack_from(">IIi", content, place)
+    assert entries == 1
+    # the whole file counts milliseconds, its frames 512 each
+    struct.pack_into(">IIi", content, place, 1, count * 40, start + first * 512)
+    path.write_bytes(content)
+    media, shown = read(path)
+    assert media.frames == len(shown) == count
+    np.testing.assert_array_equal(np.stack(shown), np.stack(whole[first : first + count]))
+    struct.pack_into(">IIi", content, place, 1, count * 40, 99 * 512)
+    path.write_bytes(content)
+    assert reason(path) == "holds no frame that its edit list shows"
+
+
+def test_what_a_decoder_has_filled_in_is_damage(make, tmp_path):
+    """FFmpeg makes pictures up where bytes are wrong, goes on, and says so."""
+    path = make.write_video(tmp_path / "a.mp4", make.moving_frames(12), movflags="faststart")
+    whole = path.read_bytes()
+    flips = np.random.default_rng(0).integers(len(whole) - 900, len(whole) - 20, 8)
+    content = bytearray(whole)
+    for place in flips:
+        content[place] ^= 16
+    path.write_bytes(content)
+    assert reason(path).startswith("damaged")
+
+
+ODD = {
+    "of_variable_rate": {"times": [0, 1, 2, 7, 8, 9, 20, 21]},
+    "interlaced": {"x264-params": "tff=1:interlaced=1"},
+    "with_non_square_pixels": {"pixel": Fraction(16, 15)},
+    "with_transparency": {"codec": "qtrle", "form": "argb"},
+}
+
+
+@pytest.mark.parametrize("name", [*ODD, ""])
+def test_what_is_odd_about_a_video_is_known(make, tmp_path, name):
+    options = dict(ODD.get(name, {}))
+    times, pixel = options.pop("times", range(8)), options.pop("pixel", None)
+    codec, form = options.pop("codec", "libx264"), options.pop("form", "yuv420p")
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, form
+        if pixel:
+            stream.codec_context.sample_aspect_ratio = pixel
+        for time, pixels in zip(times, make.moving_frames(8), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    media, frames = read(path)
+    assert media.oddities == ({name} if name else set())
+    assert media.oddities <= set(video.ODDITIES)
+    assert frames[0].shape == (64, 96, 3)
 
 
 PLAYLISTS = {
