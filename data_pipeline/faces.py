@@ -1,6 +1,7 @@
 """Finds the largest face of a frame and cuts it out, the same way for every quality."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import dlib
 import numpy as np
 
 from kdjax import checks
-from kdjax.data_pipeline import blazeface
+from kdjax.data_pipeline.detectors import PACKAGED, packaged
 
 COARSE_SIDE = 640
 """Longer side at which large frames are searched first, being four times as fast or more."""
@@ -49,15 +50,27 @@ Detector = Callable[[np.ndarray], list[Box]]
 
 @functools.lru_cache(maxsize=4)
 def make_detector(name: str) -> Detector:
-    """Returns a detector: `hog` for dlib's frontal faces, `blazeface`, or the path of a YuNet `.onnx` file.
+    """Returns a detector.
+
+    Args:
+      name: `hog` for dlib's frontal faces; `blazeface` or `centerface`, whose weights are in packages; or the path of a
+        YuNet `.onnx` file.
 
     Raises:
-      checks.UserError: the model file is missing or is not a YuNet; or BlazeFace's package is not installed.
+      checks.UserError: the package or the model file is missing, or is not what it should be.
     """
-    if name == "blazeface":
-        detect = blazeface.BlazeFace(blazeface.model_file())
-        return lambda frame: [Box(*found) for found in detect(frame)]
-    return _hog_detector() if name == "hog" else _yunet_detector(Path(name).expanduser())
+    if name == "hog":
+        return _hog_detector()
+    return _packaged_detector(name) if name in PACKAGED else _yunet_detector(_model(name))
+
+
+def recorded_detector(name: str) -> str:
+    """Returns what a manifest says of a detector: its name, and the hash of its weights where it has a file."""
+    if name == "hog":
+        return name
+    if name in PACKAGED:
+        return f"{name} {PACKAGED[name].sha256[:16]}"
+    return f"yunet {hashlib.sha256(_model(name).read_bytes()).hexdigest()[:16]}"
 
 
 def find_face(frame: np.ndarray, detector: Detector) -> Box | None:
@@ -156,11 +169,24 @@ def _hog_detector() -> Detector:
     return detect
 
 
+def _packaged_detector(name: str) -> Detector:
+    find = packaged(name)
+
+    def detect(frame: np.ndarray) -> list[Box]:
+        boxes = [Box(*(round(float(edge)) for edge in row[:4])) for row in find(frame)]
+        return [box for box in boxes if box.width > 0 and box.height > 0]
+
+    return detect
+
+
+def _model(name: str) -> Path:
+    return Path(name).expanduser()
+
+
 def _yunet_detector(path: Path) -> Detector:
     if not path.is_file():
-        raise checks.UserError(
-            f"detector={str(path)!r} is neither 'hog' nor 'blazeface' nor a YuNet model file"
-        )
+        known = ", ".join(map(repr, ("hog", *PACKAGED)))
+        raise checks.UserError(f"detector={str(path)!r} is neither {known} nor a YuNet model file")
     try:
         network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=0.7)
     except cv2.error as error:

@@ -68,7 +68,7 @@ def prepare(
       forge: for `folder`: make self-blended fakes from the real items.
       image_size: side of the stored faces in pixels; `None` takes the data set's own default.
       frames_per_video: of what is made of files: how many frames to take from a video.
-      detector: of what is made of files: `hog`, or the path of a YuNet model file (`.onnx`).
+      detector: of what is made of files: `hog`, `blazeface`, `centerface`, or the path of a YuNet model file (`.onnx`).
       workers: processes; 0 works in this one; `None` takes one a processor.
       overwrite: replace a data set of other options that lies in `output`.
       max_skipped: share of the items that may be left out; with more, nothing is stored.

@@ -21,8 +21,8 @@ FILES, FOLDER, SYNTH, TREES = "files", "folder", "synthfaces", "all but folder a
 OPTIONS: tuple[tuple[str, type, str, str], ...] = (
     ("image_size", int, "", "side of the faces in pixels; default: 128, 64 for synthfaces"),
     ("frames", int, FILES, "frames kept of each video; default: 16"),
-    ("detector", str, FILES, "hog, blazeface (turned and small faces too; by a package), or a YuNet model "
-     "file (.onnx); default: hog"),
+    ("detector", str, FILES, "hog; blazeface or centerface (turned, small and covered faces too; weights in "
+     "packages); or a YuNet model file (.onnx); default: hog"),
     ("detect_every", int, FILES, "frames of a video between two searches for faces; default: 5"),
     ("margin", float, FILES, "side of the crop by that of the face; default: 1.3"),
     ("splits", str, TREES, "official, drawn, or (faceforensics) a folder with train.json, "

@@ -1,7 +1,6 @@
 """Data sets made of images and videos: of the user's own, and of those that labs distribute."""
 
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from kdjax import checks
-from kdjax.data_pipeline import blazeface, faces, splits
+from kdjax.data_pipeline import faces, splits
 from kdjax.data_pipeline.builders import schema
 from kdjax.data_pipeline.builders.items import (
     Task,
@@ -89,13 +88,9 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
         )
 
     def recorded_options(self) -> dict[str, Any]:
-        """Returns the options; a detector's file by the hash of its bytes."""
+        """Returns the options; a detector's weights by the hash of their file."""
         options = super().recorded_options()
-        if options["detector"] == "blazeface":
-            options["detector"] = f"blazeface {blazeface.SHA256[:16]}"
-        elif options["detector"] != "hog":
-            model = Path(options["detector"]).expanduser().read_bytes()
-            options["detector"] = f"yunet {hashlib.sha256(model).hexdigest()[:16]}"
+        options["detector"] = faces.recorded_detector(options["detector"])
         if "qualities" in options:
             options["qualities"] = list(options["qualities"])
         return options

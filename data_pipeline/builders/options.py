@@ -21,7 +21,7 @@ class MediaConfig(tfds.core.BuilderConfig):
       clip_length: frames that are compressed together around each of them.
       max_side: a larger frame is shrunk to this longer side before it is compressed.
       margin: side of the crop by that of the face.
-      detector: `hog`, `blazeface` (by a package), or the path of a YuNet model file.
+      detector: `hog`, `blazeface`, `centerface`, or the path of a YuNet model file.
       detect_every: frames of a video between two searches for faces.
       test_share: share of the people that are kept for the test; 15 % validate, the rest trains.
       encoding: how images are stored: `png`, `raw` (read fastest, 1.4 times as large), or `jpeg` and `webp`, which

