@@ -11,6 +11,7 @@ import dlib
 import numpy as np
 
 from kdjax import checks
+from kdjax.data_pipeline.alignment import cut_upright
 from kdjax.data_pipeline.detectors import PACKAGED, packaged
 
 COARSE_SIDE = 640
@@ -43,6 +44,9 @@ class Box(NamedTuple):
         """Area in square pixels."""
         return self.width * self.height
 
+
+Square = Box | np.ndarray
+"""What is cut out of a frame: a square, or the similarity `[2, 3]` that takes the frame to one."""
 
 Detector = Callable[[np.ndarray], list[Box]]
 """Takes a uint8 RGB frame `[H, W, 3]`, returns its faces in any order."""
@@ -133,17 +137,19 @@ def shrink_to(frames: np.ndarray, box: Box, square: Box, side: int) -> tuple[np.
     return np.stack(shrunk), small, Box(left, top, left + side, top + side)
 
 
-def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
+def crop(image: np.ndarray, box: Square, size: int) -> np.ndarray:
     """Returns a square of an image at `size` x `size`, by area where that shrinks it.
 
     Args:
       image: uint8 `[H, W, 3]` or `[H, W]`.
-      box: a square inside the image.
+      box: a square inside the image; or the similarity to an upright face, as `alignment.upright` gives it for `size`.
       size: side of the result in pixels.
 
     Raises:
       ValueError: the box is not a square inside the image.
     """
+    if isinstance(box, np.ndarray):
+        return cut_upright(image, box, size)
     height, width = image.shape[:2]
     inside = 0 <= box.left < box.right <= width and 0 <= box.top < box.bottom <= height
     if not inside or box.width != box.height:
@@ -187,15 +193,32 @@ def _yunet_detector(path: Path) -> Detector:
     if not path.is_file():
         known = ", ".join(map(repr, ("hog", *PACKAGED)))
         raise checks.UserError(f"detector={str(path)!r} is neither {known} nor a YuNet model file")
+    find = yunet(path)
+
+    def detect(frame: np.ndarray) -> list[Box]:
+        found = [[round(float(v)) for v in row[:4]] for row in find(frame)]
+        return [Box(x, y, x + w, y + h) for x, y, w, h in found if w > 0 and h > 0]
+
+    return detect
+
+
+def yunet(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what finds the faces of a uint8 RGB frame by a YuNet model.
+
+    They are rows `[N, 15]`: left, top, width, height, x and y of eyes, nose and corners of the mouth (of each the left
+    one first, as one sees them), score.
+
+    Raises:
+      checks.UserError: OpenCV cannot read the file, or it is another model.
+    """
     try:
         network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=0.7)
     except cv2.error as error:
         raise checks.UserError(f"{path} is not a YuNet model that OpenCV can read") from error
 
-    def detect(frame: np.ndarray) -> list[Box]:
+    def find(frame: np.ndarray) -> np.ndarray:
         network.setInputSize((frame.shape[1], frame.shape[0]))
         _, rows = network.detect(np.ascontiguousarray(frame[..., ::-1]))
-        found = [] if rows is None else [[round(float(v)) for v in row[:4]] for row in rows]
-        return [Box(x, y, x + w, y + h) for x, y, w, h in found if w > 0 and h > 0]
+        return np.zeros((0, 15)) if rows is None else rows
 
-    return detect
+    return find

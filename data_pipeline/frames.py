@@ -36,6 +36,10 @@ class Frames:
         with open_media(self._images[0]) as first:
             self.codec, self.lossless, self.size = first.codec, first.lossless, first.size
 
+    def name_of(self, number: int) -> str:
+        """Returns the name of a frame's file without its ending."""
+        return self._images[number].stem
+
     def read(self, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields numbers, from 0, and pixels of the wanted frames; no other file is opened."""
         for number, image in enumerate(self._images):

@@ -23,6 +23,8 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
     ("frames", int, FILES, "frames kept of each video; default: 16"),
     ("detector", str, FILES, "hog; blazeface or centerface (turned, small and covered faces too; weights in "
      "packages); or a YuNet model file (.onnx); default: hog"),
+    ("landmarks", str, FILES, "turn faces upright: given (beside DeepfakeBench's frames), a dlib shape predictor "
+     "(.dat) or a YuNet model (.onnx); default: faces stay as they are"),
     ("detect_every", int, FILES, "frames of a video between two searches for faces; default: 5"),
     ("margin", float, FILES, "side of the crop by that of the face; default: 1.3"),
     ("splits", str, TREES, "official, drawn, or (faceforensics) a folder with train.json, "

@@ -18,7 +18,7 @@ class Cut(NamedTuple):
     """Where a stored face was cut out: its number among the examples, the square, height and width of the frame."""
 
     position: int
-    square: faces.Box
+    square: faces.Square
     size: tuple[int, ...]
 
 

@@ -11,16 +11,23 @@ import cv2
 import numpy as np
 
 from kdjax import checks
-from kdjax.data_pipeline import clips, compression, faces, forge, tracking, video
+from kdjax.data_pipeline import (
+    alignment,
+    clips,
+    compression,
+    faces,
+    forge,
+    landmarks,
+    tracking,
+    video,
+)
 from kdjax.data_pipeline.builders import schema
 from kdjax.data_pipeline.builders.cuts import Cut, same_frames
 from kdjax.data_pipeline.builders.options import MediaConfig
+from kdjax.data_pipeline.builders.squares import Scene, moved_square, square_of
 from kdjax.data_pipeline.frames import Frames, open_source
 from kdjax.data_pipeline.results import Result
 from kdjax.data_pipeline.trees.item import Item, find_files
-
-_CAMERA = 1
-"""Keeps the draws of the square apart from those of the forgery."""
 
 
 class Task(NamedTuple):
@@ -31,21 +38,14 @@ class Task(NamedTuple):
     qualities: tuple[str, ...]
 
 
-class Scene(NamedTuple):
-    """What a face is cut out of: whole frames uint8 `[T, H, W, 3]`, the face, the square around it."""
-
-    frames: np.ndarray
-    box: faces.Box
-    square: faces.Box
-
-
 def content_of(task: Task) -> str:
     """Returns a hash of all that decides the result of an item but the options: its name, its facts and its files."""
     item = task.item
     digest = hashlib.sha256()
     facts = (item.name, item.label, item.forgery, item.cropped, bool(item.mask), list(item.files))
     digest.update(json.dumps(facts).encode())
-    for place in (*item.files.values(), *([item.mask] if item.mask else [])):
+    beside = [place for place in (item.mask, item.landmarks) if place is not None]
+    for place in (*item.files.values(), *beside):
         for path in _files(place):
             digest.update(f"\0{path.name}\0".encode("utf-8", "surrogateescape"))
             with suppress(OSError), path.open("rb") as file:
@@ -94,9 +94,13 @@ def process_item(task: Task) -> Result:
                 if box is None:
                     result["faceless"] += 1
                     continue
-                square = _square(clip.frames, box, task.config, None)
+                points = _landmarks(clip, box, media, task)
+                square = square_of(clip, box, points, task.config)
+                if task.config.landmarks and isinstance(square, faces.Box):
+                    notes = result["notes"]
+                    notes["faces_not_aligned"] = notes.get("faces_not_aligned", 0) + 1
                 cuts[clip.position] = Cut(len(result["examples"]), square, clip.frames.shape[1:3])
-                _add_examples(result, clip, box, still, task, best[0])
+                _add_examples(result, clip, Scene(clip.frames, box, square), still, task, best[0])
             if not still:
                 result["notes"] |= {f"videos_{name}": 1 for name in sorted(media.oddities)}
             for quality, path in others:
@@ -153,17 +157,30 @@ def _clips(media: video.Media | Frames, config: MediaConfig) -> Iterator[clips.C
         yield clip
 
 
+def _landmarks(
+    clip: clips.Clip, box: faces.Box, media: video.Media | Frames, task: Task
+) -> np.ndarray | None:
+    """Returns the landmarks of a wanted frame's face, where they are wanted and there are any."""
+    wanted = task.config.landmarks
+    if wanted == landmarks.GIVEN:
+        if task.item.landmarks is None or not isinstance(media, Frames):
+            return None
+        return alignment.read_landmarks(task.item.landmarks / f"{media.name_of(clip.position)}.npy")
+    return landmarks.make_landmarks(wanted)(clip.frames[clip.anchor], box) if wanted else None
+
+
 def _add_examples(
-    result: Result, clip: clips.Clip, box: faces.Box, still: bool, task: Task, best: str
+    result: Result, clip: clips.Clip, seen: Scene, still: bool, task: Task, best: str
 ) -> None:
     """Appends what one wanted frame gives: the item itself, and a forgery if one is asked for."""
     config = task.config
     for take in range(config.takes if still else 1):
         seed = _seed(task, take)
-        square = _square(clip.frames, box, config, seed if take else None)
-        scene = Scene(clip.frames, box, square)
-        if config.face_side is not None:
-            scene = Scene(*faces.shrink_to(*scene, config.face_side))
+        scene = seen
+        if take:
+            scene = seen._replace(square=moved_square(seen, config, seed))
+        if config.face_side is not None and isinstance(scene.square, faces.Box):
+            scene = Scene(*faces.shrink_to(scene.frames, scene.box, scene.square, config.face_side))
         for frames, mask, forgery in _versions(scene, task, seed):
             version = clip._replace(frames=frames)
             if still:
@@ -222,21 +239,10 @@ def _add_masks(
         result.update(masks)
 
 
-def _mask(mask: np.ndarray, square: faces.Box, size: int) -> bytes:
+def _mask(mask: np.ndarray, square: faces.Square, size: int) -> bytes:
     """Returns the PNG of a mask's crop; enlarging by cubic splines overshoots, and a mask stays 0 or 255."""
     cropped = np.where(faces.crop(mask, square, size) > 127, 255, 0)
     return schema.encode_png(cropped.astype(np.uint8))
-
-
-def _square(frames: np.ndarray, box: faces.Box, config: MediaConfig, seed: int | None) -> faces.Box:
-    """Returns the square to cut out; with a seed, moved by up to 8 % and scaled by up to 15 %."""
-    if seed is None:
-        return faces.square_around(box, config.margin, *frames.shape[1:3])
-    generator = np.random.default_rng([seed, _CAMERA])
-    margin = config.margin * generator.uniform(0.85, 1.15)
-    right, down = generator.uniform(-0.08, 0.08, 2) * margin * max(box.width, box.height)
-    moved = np.add(box, np.rint([right, down, right, down])).astype(int)
-    return faces.square_around(faces.Box(*moved.tolist()), margin, *frames.shape[1:3])
 
 
 def _versions(scene: Scene, task: Task, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from kdjax import checks
-from kdjax.data_pipeline import faces, splits
+from kdjax.data_pipeline import faces, landmarks, splits
 from kdjax.data_pipeline.builders import schema
 from kdjax.data_pipeline.builders.items import (
     Task,
@@ -47,8 +47,15 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
 
     def __init__(self, *, source: Path, output: Path, config: MediaConfig, **arguments: Any):
         faces.make_detector(config.detector)
+        if config.landmarks not in ("", landmarks.GIVEN):
+            landmarks.make_landmarks(config.landmarks)
         self._tree = self.TREE.scan(source, output, **config.scan_options())
         self._qualities = _stored(self._tree.items, config)
+        if config.landmarks == landmarks.GIVEN and not any(e.landmarks for e in self._tree.items):
+            raise checks.UserError(
+                f"landmarks=given, but no folder of landmarks lies beside frames below {source}, as DeepfakeBench "
+                "has them"
+            )
         super().__init__(config=config, **arguments)
         self.skipped += self._tree.skipped
         if isinstance(config, TreeConfig) and not config.reencode:
@@ -91,6 +98,9 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
         """Returns the options; a detector's weights by the hash of their file."""
         options = super().recorded_options()
         options["detector"] = faces.recorded_detector(options["detector"])
+        options["landmarks"] = landmarks.recorded_landmarks(options["landmarks"])
+        if not options["landmarks"]:
+            del options["landmarks"]  # what there was before there were any
         if "qualities" in options:
             options["qualities"] = list(options["qualities"])
         return options

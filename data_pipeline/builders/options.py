@@ -22,6 +22,8 @@ class MediaConfig(tfds.core.BuilderConfig):
       max_side: a larger frame is shrunk to this longer side before it is compressed.
       margin: side of the crop by that of the face.
       detector: `hog`, `blazeface`, `centerface`, or the path of a YuNet model file.
+      landmarks: by what faces are turned upright: nothing; `given`, those beside DeepfakeBench's frames; or the path
+        of a model, a dlib shape predictor (`.dat`) or YuNet (`.onnx`).
       detect_every: frames of a video between two searches for faces.
       test_share: share of the people that are kept for the test; 15 % validate, the rest trains.
       encoding: how images are stored: `png`, `raw` (read fastest, 1.4 times as large), or `jpeg` and `webp`, which
@@ -36,6 +38,7 @@ class MediaConfig(tfds.core.BuilderConfig):
     max_side: int = 1280
     margin: float = 1.3
     detector: str = "hog"
+    landmarks: str = ""
     detect_every: int = 5
     test_share: float = schema.SPLIT_FRACTIONS[2]
     encoding: str = "png"
@@ -109,6 +112,10 @@ class FolderConfig(MediaConfig):
             value = getattr(self, name)
             if not self.forge and value != getattr(type(self), name):
                 raise ValueError(f"{name}={value!r} goes with forge: nothing is forged without it")
+        if self.landmarks and (self.takes > 1 or self.face_side is not None):
+            raise ValueError(
+                "landmarks go with neither takes nor face_side: both need upright squares"
+            )
         self.name = "forge" if self.forge else "plain"
 
     def scan_options(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
     items: dict[str, Item] = {}
     skipped: list[dict[str, str]] = []
     for kind, split, name, entries in videos:
-        files, mask = _files(source, entries)
+        files, mask, landmarks = _files(source, entries)
         if not files:
             skipped.append(skip(f"{kind}/{name}", "its frames are not where the list says"))
             continue
@@ -53,7 +53,11 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
         fake = "real" not in kind.lower()
         forgery = re.sub(r"[^\w.+-]", "_", kind.lower()) if fake else "none"
         drawn = split if splits == "official" else ""
-        item = Item(shown, files, int(fake), forgery, _people(name), drawn, mask, cropped=True)
+        item = Item(
+            *(shown, files, int(fake), forgery, _people(name), drawn),
+            *(mask, landmarks),
+            cropped=True,
+        )
         items.setdefault(shown, item)
     if {item.label for item in items.values()} != {0, 1}:
         raise checks.UserError(f"{path}: frames of both classes must lie below {source}; {SHAPE}")
@@ -95,15 +99,25 @@ def _videos(kinds: Mapping[str, Any]) -> Iterator[tuple[str, str, str, dict[str,
                     yield kind, split, name, entries
 
 
-def _files(source: Path, entries: Mapping[str, Any]) -> tuple[dict[str, Path], Path | None]:
-    """Returns the folder of frames of each quality, and that of masks."""
-    files, mask = {}, None
+def _files(
+    source: Path, entries: Mapping[str, Any]
+) -> tuple[dict[str, Path], Path | None, Path | None]:
+    """Returns the folder of frames of each quality, that of masks, and that of the best quality's landmarks."""
+    files, mask, landmarks = {}, None, None
     for quality, entry in entries.items():
         folder = _folder(source, entry.get("frames"))
         if folder is not None:
             files[quality] = folder
+            landmarks = landmarks or _beside(source, folder)
         mask = mask or _folder(source, entry.get("masks"))
-    return files, mask
+    return files, mask, landmarks
+
+
+def _beside(source: Path, frames: Path) -> Path | None:
+    """Returns the folder of landmarks, which lies as that of the frames does."""
+    parts = ["landmarks" if part == "frames" else part for part in frames.relative_to(source).parts]
+    folder = source.joinpath(*parts)
+    return folder if folder != frames and folder.is_dir() else None
 
 
 def _folder(source: Path, frames: Any) -> Path | None:

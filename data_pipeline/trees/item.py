@@ -26,6 +26,7 @@ class Item:
         belong to one split.
       split: the split that the data set's owners put it into; empty: it is drawn.
       mask: a video of the same frames, or a folder of them, bright where the frames were forged.
+      landmarks: a folder of the frames' landmarks, `FRAME.npy` each.
       cropped: whether its frames are faces already, and are stored whole.
       video: what several images were taken from; empty: the item is a video of its own.
     """
@@ -37,6 +38,7 @@ class Item:
     people: tuple[str, ...]
     split: str = ""
     mask: Path | None = None
+    landmarks: Path | None = None
     cropped: bool = False
     video: str = ""
 
