@@ -33,7 +33,7 @@ class Frames:
             raise MediaError(path, "a folder without images")
         self.rate = 0.0
         self.oddities: set[str] = set()
-        with open_media(self._images[0]) as first:
+        with self._open(self._images[0]) as first:
             self.codec, self.lossless, self.size = first.codec, first.lossless, first.size
 
     def name_of(self, number: int) -> str:
@@ -44,8 +44,16 @@ class Frames:
         """Yields numbers, from 0, and pixels of the wanted frames; no other file is opened."""
         for number, image in enumerate(self._images):
             if number in wanted:
-                with open_media(image) as media:
+                with self._open(image) as media:
                     yield number, next(iter(media))
+
+    @contextmanager
+    def _open(self, image: Path) -> Iterator[Media]:
+        with open_media(image) as media:
+            if media.frames > 1:
+                reason = f"a folder of frames, of which {image.name} is a video"
+                raise MediaError(self.path, reason)
+            yield media
 
 
 @contextmanager

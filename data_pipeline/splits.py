@@ -56,7 +56,7 @@ def assign(
         del wanted["test"]
     drawn = [item for item in items if item.name not in fixed]
     found = _draw(drawn, seed, wanted, made) if drawn else {}
-    _check(items, {**fixed, **found}, made, strict=not fixed)
+    _check(items, {**fixed, **found}, made, owners=set(fixed.values()))
     left_out = [item.name for item in drawn if item.name not in found]
     return Splits({**fixed, **found}, left_out, _shared(items, fixed))
 
@@ -105,9 +105,9 @@ def _shared(items: Sequence[Item], fixed: Mapping[str, str]) -> int:
 
 
 def _check(
-    items: Sequence[Item], splits: Mapping[str, str], made: Iterable[int], *, strict: bool
+    items: Sequence[Item], splits: Mapping[str, str], made: Iterable[int], *, owners: set[str]
 ) -> None:
-    """Raises UserError for a split that lacks a class; of splits that owners have made, for one that has something."""
+    """Raises UserError for a split that lacks a class; where owners have made some, for one that has something."""
     present: dict[str, set[int]] = {split: set() for split in SPLITS}
     for item in items:
         if item.name in splits:
@@ -116,10 +116,15 @@ def _check(
     people = len({item.identity for item in items})
     for split, labels in present.items():
         for label in {0, 1} - labels:
-            if strict:
+            if not owners:
                 raise checks.UserError(
                     f"{people} different people are too few: split {split!r} would have no "
                     f"{LABELS[label]} item; at least 3 of each class are needed"
+                )
+            if labels and split not in owners:
+                raise checks.UserError(
+                    f"split {split!r}, drawn from the owners' training, would have no {LABELS[label]} item: too few people "
+                    "are left there, or fakes tie them; give another --seed, or --splits=drawn"
                 )
             if labels:
                 raise checks.UserError(

@@ -278,14 +278,17 @@ def test_a_damaged_frame_gives_up_its_video(make, tmp_path):
     (source / "empty").mkdir()
     (source / "hurt").mkdir()
     (source / "hurt/0.png").write_bytes((source / "trainreal/0.png").read_bytes()[:500])
-    rows += ["empty,real,train", "hurt,real,train"]
+    (source / "moving").mkdir()
+    make.write_video(source / "moving/0.mp4", make.moving_frames(4))
+    rows += ["empty,real,train", "hurt,real,train", "moving,real,train"]
     (source / "t.csv").write_text("\n".join(rows) + "\n")
     path = run(source / "t.csv", tmp_path / "out", "videos")
     found = {
         entry["item"]: entry["reason"]
         for entry in json.loads((path / "manifest.json").read_text())["skipped"]["items"]
     }
-    assert set(found) == {"empty", "hurt"}
+    assert set(found) == {"empty", "hurt", "moving"}
+    assert found["moving"] == "a folder of frames, of which 0.mp4 is a video"
     assert found["empty"] == "a folder without images"
     assert open_dataset(path).sizes == {"train": 4, "validation": 4, "test": 4}
 

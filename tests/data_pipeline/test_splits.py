@@ -109,6 +109,16 @@ def test_too_few_people_are_said():
         assign([item("a", 0, "a"), item("b", 1, "b")])
 
 
+def test_a_validation_that_cannot_be_drawn_is_not_laid_to_the_owners():
+    """All fakes have one face, whose person trains: none is left for validation."""
+    items = [item(f"r{k}", 0, f"r{k}") for k in range(20)]
+    items += [item(f"f{k}", 1, f"f{k}", "hub") for k in range(20)]
+    items += [item("a", 0, "a", split="test"), item("b", 1, "b", split="test")]
+    said = "split 'validation', drawn from the owners' training, would have no fake item"
+    with pytest.raises(UserError, match=said):
+        assign(items)
+
+
 def test_a_split_of_the_owners_with_one_class_is_said():
     items = [item("a", 0, "a", split="test"), *(i for i in pairs(4))]
     with pytest.raises(UserError, match="split 'test' of the owners has no fake item"):
