@@ -77,6 +77,13 @@ def read(
             raise UserError(
                 f"get_config() of {name} must return a ConfigDict, as kdjax.configs.base does"
             )
+        try:
+            _method_of(made)
+        except UserError as error:
+            raise UserError(
+                f"get_config() of {name} must return a configuration of kdjax, as kdjax.configs.base.get_config makes "
+                "one; what it returns has no method.name"
+            ) from error
     else:
         raise UserError(f"no configuration is called {name!r}; {nearest(name, NAMES)}")
     for own in sorted(set(NAMES) & set(extensions.methods)):
@@ -84,7 +91,10 @@ def read(
     base.extend(made, extensions)
     # before the result is resolved: fields that refer to others follow the overrides
     reference = made if name in NAMES else _blank(_method_of(made), extensions)
+    ignored = extensions.ignored()
     for key, text in (overrides or {}).items():
+        if key in ignored:
+            raise UserError(f"{key}: {ignored[key]}")
         override(made, key, text, reference)
     config = checked(made, extensions)
     return Loaded(config, extensions)

@@ -198,9 +198,9 @@ def _integer(name: str, index: int, field: str, value: Any) -> int:
     array = np.asarray(value)
     whole = np.issubdtype(array.dtype, np.integer) or array.dtype == bool
     if array.shape != () or not whole:
+        wanted = "0 for real or 1 for fake" if field == "label" else "an integer; number them"
         raise UserError(
-            f"example {index} of data set {name}: {field} must be an integer, as 0 for real and 1 for fake; it is "
-            f"{value!r}"[:200]
+            f"example {index} of data set {name}: {field} must be {wanted}; it is {value!r}"[:200]
         )
     return int(array)
 

@@ -1,6 +1,7 @@
 """`kdjax COMMAND`: flags in, one call out; errors of the user's become one line."""
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     try:
         words = expand_flagfiles(sys.argv[1:] if arguments is None else arguments)
-        options, rest = parser.parse_known_args(words)
-        overrides = parse_overrides(rest)
+        others, changes = split_overrides(words)
+        options, rest = parser.parse_known_args(others)
+        overrides = parse_overrides([*changes, *rest])
         if overrides and not (options.takes_config and options.config):
             raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
         options.overrides = overrides
@@ -94,6 +96,21 @@ def expand_flagfiles(words: Sequence[str], depth: int = 0) -> list[str]:
         kept = [line for line in lines if line and not line.startswith(("#", "//"))]
         found += expand_flagfiles(kept, depth + 1)
     return found
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the arguments without and with `--config.KEY`: argparse takes one with a space in it for no option."""
+    others: list[str] = []
+    changes: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--config."):
+            others.append(word)
+            continue
+        changes.append(word)
+        if "=" not in word:
+            changes += itertools.islice(rest, 1)
+    return others, changes
 
 
 def parse_overrides(rest: Sequence[str]) -> dict[str, str]:

@@ -133,6 +133,21 @@ class Extensions:
                 found[name] = options
         return found
 
+    def ignored(self) -> dict[str, str]:
+        """Returns by key, as a configuration would call it, why an argument of a factory is no option."""
+        found = {}
+        for name, factory in self.methods.items():
+            for option, default in _no_options(factory, FACTS, leading=2):
+                found[f"method.{option}"] = found[f"method.{name}.{option}"] = _reason(
+                    f"method {name}", option, default
+                )
+        for kind, name, factory in self._others():
+            facts = NETWORK_FACTS if kind == "networks" else ()
+            leading = int(kind in ("optimizers", "schedules"))
+            for option, default in _no_options(factory, facts, leading=leading):
+                found[f"own.{name}.{option}"] = _reason(f"{kind[:-1]} {name}", option, default)
+        return found
+
     def _others(self) -> Iterator[tuple[str, str, Factory]]:
         for kind in ("networks", "augmentations", "optimizers", "schedules", "datasets"):
             for name, factory in getattr(self, kind).items():
@@ -222,6 +237,24 @@ def options_of(
             value = each.default
             found[each.name] = tuple(value) if isinstance(value, list) else value
     return found
+
+
+def _no_options(
+    factory: Factory, facts: Iterable[str], *, leading: int
+) -> Iterator[tuple[str, Any]]:
+    """Yields a factory's arguments that have a default of another kind than an option's."""
+    parameters = inspect.signature(factory).parameters.values()
+    for each in list(parameters)[leading:]:
+        named = each.name not in (*facts, "shares")
+        if named and each.default is not inspect.Parameter.empty and not _is_option(each.default):
+            yield each.name, each.default
+
+
+def _reason(what: str, option: str, default: Any) -> str:
+    return (
+        f"the argument {option!r} of {what} is no option, since its default is {default!r:.80}; options have a number, "
+        "a text, a boolean or a tuple of them"
+    )
 
 
 def _is_option(value: Any) -> bool:

@@ -41,12 +41,17 @@ def kind(value: Any) -> str:
 
 def check_names(part: "Part") -> None:
     """Raises ValueError for terms or numbers called as the library's own, and for a share of no term."""
+    if isinstance(part.term_names, str):
+        raise ValueError(
+            f"part {part.name}: term_names must be a tuple of names, as ({part.term_names!r},), not one text"
+        )
     _check_free(part, "the term", part.term_names, TERMS)
     _check_free(part, "the number of hyper", part.hyper, NUMBERS)
     for name in part.shares:
         if name not in part.term_names:
             raise ValueError(
-                f"part {part.name} gives a share to {name!r}; its term_names are: {_known(part)}"
+                f"part {part.name} gives a share to {name!r}; its term_names are: {_known(part)} (a part made of "
+                "another by _replace needs shares of its own)"
             )
 
 
@@ -83,7 +88,7 @@ def checked_compare(part: "Part", compared: Any, aux: PyTree) -> tuple[Terms, Py
     Raises:
       ValueError: for anything but `(terms, aux, metrics)`; for other terms than `term_names`, or one that is no
         floating scalar; an auxiliary state of another structure, shape or dtype than it was given; a metric
-        called as one of the library's own.
+        called as one of the library's own, or that is no scalar.
     """
     what = f"compare of part {part.name}"
     if not (
@@ -112,6 +117,11 @@ def checked_compare(part: "Part", compared: Any, aux: PyTree) -> tuple[Terms, Py
             f"it returns {new}"
         )
     _check_free(part, "the metric", compared[2], METRICS)
+    for name, value in compared[2].items():
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"{what} must return scalars; its metric {name!r} has the shape {jnp.shape(value)}"
+            )
     return compared
 
 

@@ -117,8 +117,8 @@ class Gradients:
             name: float(parallel.unreplicate(norm, self._devices)) for name, norm in found.items()
         }
         reference = norms.pop(REFERENCE, 0.0)
-        # a cross-entropy of weight 0 is no yardstick
-        ratios = norms if reference > 0 else {}
+        # a cross-entropy of weight 0 is no yardstick; a gradient that is not finite makes those of all terms so
+        ratios = norms if reference > 0 or not np.isfinite(reference) else {}
         return {f"gradient_ratio/{name}": norm / reference for name, norm in ratios.items()}
 
     def _is_due(self, step: int, found: BalanceState) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -141,6 +142,34 @@ def own_optimizers(extensions: Extensions) -> Factories:
         return build
 
     return {name: make(name, each) for name, each in extensions.optimizers.items()}
+
+
+def check_direction(name: str, extensions: Extensions, options: Mapping[str, Any]) -> None:
+    """Raises UserError for an optimizer of the user's own that would climb, told by its first update of ones.
+
+    One whose factory takes `learning_rate` must go against the gradient, as optax's own do; any other along with it,
+    since the loop multiplies its updates by minus the learning rate. What fails here says so when it trains.
+    """
+    factory = extensions.optimizers[name]
+    rated = "learning_rate" in inspect.signature(factory).parameters
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    try:
+        made = factory(**options, **({"learning_rate": 0.1} if rated else {}))
+        updates, _ = made.update(params, made.init(params), params)
+        total = sum(float(jnp.sum(each)) for each in jax.tree.leaves(updates))
+    except Exception:
+        return
+    if rated and total > 0:
+        raise UserError(
+            f"optimizer {name!r} takes learning_rate, but its updates have the gradient's own sign, so it would climb; "
+            "end it with optax.scale_by_learning_rate(learning_rate), or leave that argument out"
+        )
+    if not rated and total < 0:
+        raise UserError(
+            f"optimizer {name!r} takes no learning_rate, so its updates are multiplied by minus the run's; they go "
+            "against the gradient already and would climb: let it take learning_rate, as optax.sgd does, or return "
+            "what has no step size, as optax.scale_by_adam()"
+        )
 
 
 def own_schedules(extensions: Extensions) -> Factories:

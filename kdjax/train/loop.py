@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.methods.part import TERM
-from kdjax.train import checkpoint, parallel, programs, spikes
+from kdjax.train import checkpoint, finite, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.claim import claim_run
 from kdjax.train.feed import Feed
@@ -169,6 +168,8 @@ class _Trainer:
             measured = {}
             if step + 1 in self.ratio_steps:
                 measured = self.gradients.ratios(replicated, batch)
+                for line in finite.idle_terms(self.folder, measured, step, plan.parts.ramps):
+                    progress.say(line)
             replicated, metrics = self.train_step(replicated, self.teachers, batch)
             step += 1
             pending.append(metrics)
@@ -179,7 +180,7 @@ class _Trainer:
                 self.watch, found = spikes.watch_rows(self.watch, step, rows)
                 for spike in found:
                     progress.say(f"{self.folder.name} {spikes.describe(spike)}")
-                values = {**self._average(rows), **measured}
+                values = {**finite.average(self.folder, rows, step - len(rows)), **measured}
                 log.write("train", step, step / plan.steps_per_epoch, values)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
@@ -204,20 +205,6 @@ class _Trainer:
 
     def _fetch(self, pending: list[Mapping[str, Any]]) -> list[Mapping[str, float]]:
         return jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
-
-    def _average(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        if not np.isfinite(values["loss"]):
-            broken = [
-                name.removeprefix(TERM)
-                for name, value in values.items()
-                if name.startswith(TERM) and not np.isfinite(value)
-            ]
-            raise UserError(
-                f"the loss of {self.folder} is {values['loss']} ({', '.join(broken) or 'no term alone'}): training "
-                "diverged; lower optimizer.learning_rate or the weight of the term that grew (see metrics.jsonl)"
-            )
-        return values
 
     def _validate(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
         """Evaluates on the validation split, keeps the best weights, saves the state."""

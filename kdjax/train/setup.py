@@ -17,7 +17,7 @@ from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
-from kdjax.train.calls import own_methods, own_optimizers, own_schedules
+from kdjax.train.calls import check_direction, own_methods, own_optimizers, own_schedules
 from kdjax.train.data import naming_data, open_data
 from kdjax.train.examples import training_groups, training_indices
 from kdjax.train.networks import own_options, student_network
@@ -219,6 +219,8 @@ def make_parts(
         own=own_schedules(extensions),
         own_options=own_options(config, options.schedule),
     )
+    if options.name in extensions.optimizers:
+        check_direction(options.name, extensions, own_options(config, options.name))
     optimizer = optim.make_optimizer(
         options.name,
         groups=optim.GROUPS,

@@ -293,3 +293,36 @@ def test_numpy_arrays_are_no_surprise():
     with config.ignore_type():
         config.method.view_layers = np.array([0.0, 1.0, 1.0, 1.0])
     assert configs.checked(config).method.view_layers == (0.0, 1.0, 1.0, 1.0)
+
+
+def test_a_configuration_of_something_else_is_refused(tmp_path):
+    program = tmp_path / "foreign.py"
+    program.write_text(
+        "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'a': 1})\n"
+    )
+    with pytest.raises(
+        UserError, match=r"foreign\.py must return a configuration of kdjax.*no method\.name"
+    ):
+        configs.load(str(program))
+
+
+def test_an_argument_that_is_no_option_says_why(tmp_path):
+    program = tmp_path / "mine.py"
+    program.write_text(
+        "from kdjax.configs import base\n"
+        "def mine(student, teachers, *, alpha=None, table={}): pass\n"
+        "def noise(strength=None): pass\n"
+        "METHODS, AUGMENTATIONS = {'mine': mine}, {'noise': noise}\n"
+        "def get_config():\n"
+        "    from kdjax.extensions import Extensions\n"
+        "    return base.get_config('mine', extensions=Extensions(methods=METHODS, augmentations=AUGMENTATIONS))\n"
+    )
+    reason = "is no option, since its default is None; options have a number"
+    with pytest.raises(
+        UserError, match=rf"method\.alpha: the argument 'alpha' of method mine {reason}"
+    ):
+        configs.load(str(program), {"method.alpha": "3"})
+    with pytest.raises(UserError, match=f"'strength' of augmentation noise {reason}"):
+        configs.load(str(program), {"own.noise.strength": "3"})
+    with pytest.raises(UserError, match=r"unknown configuration key 'method\.beta'"):
+        configs.load(str(program), {"method.beta": "3"})

@@ -249,3 +249,12 @@ def test_a_flagfile_that_cannot_be_used_is_one_line(tmp_path, capsys, text):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert str(path) in error
+
+
+def test_a_value_with_a_space_is_the_configurations(capsys):
+    for change in ("--config.method.frequency_layers=(0, 1, 1, 1)", "--config.data.path=a b"):
+        assert cli.main(["info", "--config=add", change]) == 0
+    assert "data.path=a b\n" in capsys.readouterr().out
+    words = ["info", "--config=add", "--config.method.frequency_layers", "0, 1, 1, 1"]
+    assert cli.main(words) == 0
+    assert "method.frequency_layers=0.0,1.0,1.0,1.0" in capsys.readouterr().out

@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -21,6 +22,7 @@ from kdjax.methods import Network
 from kdjax.methods.base import teach
 from kdjax.models import create
 from kdjax.train import checkpoint
+from kdjax.train.calls import check_direction
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
 from kdjax.train.loop import train
@@ -261,7 +263,11 @@ WRONG = {
     ),
     "infinite": (
         part(lambda outputs, params, inputs: ({"mine": outputs.logits.sum() / 0.0}, (), {})),
-        "training diverged",
+        r"is inf at the first step already \(mine\), before anything was trained",
+    ),
+    "metric's shape": (
+        part(lambda outputs, params, inputs: ({"mine": outputs.logits.sum()}, (), {"seen": outputs.logits})),
+        "compare of part mine must return scalars; its metric 'seen' has the shape",
     ),
 }  # fmt: skip
 
@@ -383,6 +389,12 @@ FAILS = {
     "optimizer's factory": ("optimizers", lambda learning_rate: 1 / 0, "optimizer 'mine' fails: ZeroDivisionError"),
     "no optimizer": ("optimizers", lambda learning_rate: None, "optimizer 'mine' must return an optax.* None"),
     "optimizer's tuple": ("optimizers", lambda: (1, 2), "optimizer 'mine' must return an optax.* a tuple"),
+    "a climbing optimizer": (
+        "optimizers", lambda: optax.sgd(0.05), "optimizer 'mine' takes no learning_rate, .* would climb: let it take",
+    ),
+    "an optimizer without an end": (
+        "optimizers", lambda learning_rate: optax.scale_by_adam(), "optimizer 'mine' takes learning_rate, but .* climb",
+    ),
     "a schedule": (
         "optimizers", lambda: optax.constant_schedule(1.0), "optimizer 'mine' must return an optax.* a function",
     ),
@@ -523,3 +535,42 @@ def test_no_metric_takes_a_column_of_the_log(teacher):
     columns = {name for row in rows(teacher) for name in row}
     own = {name for name in columns if name.isidentifier()}
     assert own <= METRIC_COLUMNS, own - METRIC_COLUMNS
+
+
+def test_the_first_loss_that_is_not_finite_is_no_divergence(settings, tmp_path):
+    def call(x):
+        return Outputs(
+            nn.Dense(2, name="classifier")(x.mean((1, 2))) / 0.0,
+            {**{f"stage{k}": x for k in range(1, 5)}, "pooled": x.mean((1, 2))},
+        )
+
+    config, own = with_own(settings, "networks", lambda: Returns(call))
+    with pytest.raises(UserError, match=r"at the first step already \(cross_entropy\), before"):
+        train(config, tmp_path / "run", own)
+
+
+def test_a_gradient_that_is_not_finite_is_found_in_its_term(settings, tmp_path):
+    def compare(outputs, params, inputs):
+        gap = outputs.logits - jax.lax.stop_gradient(outputs.logits)
+        return {"mine": jnp.sqrt(jnp.sum(gap**2))}, (), {}
+
+    changed = {"train.gradient_ratio_every": "1"}
+    config, own = with_own(settings, "methods", part(compare), **changed)
+    with pytest.raises(
+        UserError, match=r"a gradient of .* is not finite at step 1, of mine, whatever"
+    ):
+        train(config, tmp_path / "run", own)
+
+
+def test_a_term_without_gradient_is_said_once(settings, tmp_path, capsys):
+    compare = part(lambda outputs, params, inputs: ({"mine": jnp.float32(0.5)}, (), {}))
+    config, own = with_own(settings, "methods", compare, **{"train.gradient_ratio_every": "1"})
+    train(config, tmp_path / "run", own)
+    said = "the term mine has no gradient on the student at the first step"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_updates_that_go_the_right_way_are_taken():
+    own = {"plain": lambda: optax.scale_by_lion(), "rated": optax.adamw, "lbfgs": optax.lbfgs}
+    for name in own:
+        check_direction(name, Extensions(optimizers=own), {})

@@ -80,7 +80,9 @@ def test_metrics_hold_every_step_once_and_no_time(finished):
     assert [row["step"] for row in rows if row["kind"] == "validation"] == [3, 6, 9, 12]
     assert all("seconds" not in row for row in rows)
     assert all(np.isfinite(row["loss"]) for row in rows if row["kind"] == "train")
-    assert {"step", "seconds", "images_per_second"} == set(lines(run / "timings.jsonl")[0])
+    assert {"step", "seconds", "input_seconds", "images_per_second"} == set(
+        lines(run / "timings.jsonl")[0]
+    )
     assert list((run / "tensorboard").glob("events*"))
 
 
