@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -171,7 +172,7 @@ def _build(
     builder.work = Work(partial / f"work-{kept}", count, progress=True, beam=beam)
     for line in builder.prospect():
         print(line, file=sys.stderr)
-    with _quiet(), _repeatable_records():
+    with _quiet(), _repeatable_records(), _writing_errors():
         builder.download_and_prepare(download_dir=str(partial / "downloads"))
     folder = Path(builder.data_dir)
     manifest.write(folder, manifest.complete(described, folder, builder))
@@ -258,6 +259,18 @@ def _repeatable_records() -> Iterator[None]:
         yield
     finally:
         ExampleSerializer.serialize_example = original
+
+
+@contextlib.contextmanager
+def _writing_errors() -> Iterator[None]:
+    """Makes an OSError of what ArrayRecord says when a disk is full: a RuntimeError, with the system's words in it."""
+    try:
+        yield
+    except RuntimeError as error:
+        failed = re.search(r"(?:open|write|fsync|close)\w*\(\) failed: ([^;]+)", str(error))
+        if failed is None:
+            raise
+        raise OSError(failed[1]) from error
 
 
 @contextlib.contextmanager
