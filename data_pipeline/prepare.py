@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -172,7 +173,8 @@ def _build(
     builder.work = Work(partial / f"work-{kept}", count, progress=True, beam=beam)
     for line in builder.prospect():
         print(line, file=sys.stderr)
-    with _quiet(), records_written(compressed=builder.encoding() != "raw"):
+    written = records_written(compressed=builder.encoding() != "raw")
+    with _quiet(), written, _writing_errors():
         builder.download_and_prepare(download_dir=str(partial / "downloads"))
     folder = Path(builder.data_dir)
     prepared.keep_ids(folder)
@@ -244,6 +246,18 @@ def _lock(partial: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise checks.UserError(f"another kdjax prepare is at work in {partial}") from error
         yield
+
+
+@contextlib.contextmanager
+def _writing_errors() -> Iterator[None]:
+    """Makes an OSError of what ArrayRecord says when a disk is full: a RuntimeError, with the system's words in it."""
+    try:
+        yield
+    except RuntimeError as error:
+        failed = re.search(r"(?:open|write|fsync|close)\w*\(\) failed: ([^;]+)", str(error))
+        if failed is None:
+            raise
+        raise OSError(failed[1]) from error
 
 
 @contextlib.contextmanager

@@ -123,8 +123,8 @@ def _check(
                 )
             if labels and split not in owners:
                 raise checks.UserError(
-                    f"split {split!r}, drawn from the owners' training, would have no {LABELS[label]} item: too few people "
-                    "are left there, or fakes tie them; give another --seed, or --splits=drawn"
+                    f"split {split!r}, drawn from the owners' training, would have no {LABELS[label]} item: too few "
+                    "people are left there, or fakes tie them; give another --seed, or --splits=drawn"
                 )
             if labels:
                 raise checks.UserError(

@@ -89,7 +89,7 @@ class Case(NamedTuple):
 
 
 def cases() -> list[tuple[Case, str]]:
-    """Returns all clips of a tree with the split that each may be put into; half of what is wrong is real, half fake."""
+    """Returns all clips of a tree with the split that each may be put into; what is wrong is real and fake in turns."""
     sound = [Case("sound clip", label, FOUND[k]) for k in range(SOUND) for label in (0, 1)]
     wrong = [
         Case(kind, number % 2, FOUND[number % len(FOUND)]) for number, kind in enumerate(DEFECTS)

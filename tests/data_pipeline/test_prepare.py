@@ -362,3 +362,31 @@ def test_real_photographs_are_prepared_and_forged(tmp_path, monkeypatch):
     assert sum(counts[split]["by_class"]["real"] for split in schema.SPLITS) >= 20
     for split in schema.SPLITS:
         assert counts[split]["by_class"]["fake"] == counts[split]["by_class"]["real"] > 0
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_line_and_keeps_the_work(
+    source, tmp_path, processed, monkeypatch
+):
+    """ArrayRecord says it as a RuntimeError."""
+    said = (
+        "Failed to finalize writing: write() failed: No space left on device; writing x; at byte 9"
+    )
+
+    def write(*arguments):
+        raise RuntimeError(said)
+
+    with monkeypatch.context() as full:
+        full.setattr(
+            "tensorflow_datasets.core.file_adapters.ArrayRecordFileAdapter.write_examples", write
+        )
+        with pytest.raises(
+            checks.UserError, match=r"cannot write .*: No space left on device;"
+        ) as caught:
+            run(source, tmp_path / "out")
+        assert "\n" not in str(caught.value)
+        said = "another fault"
+        with pytest.raises(RuntimeError, match="another fault"):
+            run(source, tmp_path / "out")
+    processed.clear()
+    run(source, tmp_path / "out")
+    assert processed == []
