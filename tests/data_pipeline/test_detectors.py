@@ -143,8 +143,8 @@ def test_blazeface_sees_black_beyond_the_frame():
 class Seeing:
     """A network of BlazeFace's that finds one face in the `at`-th frame it is shown."""
 
-    def __init__(self, at):
-        self.at, self.shown = at, 0
+    def __init__(self, at, score=0.99):
+        self.at, self.shown, self.score = at, 0, score
 
     def setInput(self, pixels):
         self.shown += 1
@@ -152,7 +152,7 @@ class Seeing:
     def forward(self, names):
         boxes, logits = np.zeros((1, 896, 16), np.float32), np.full((1, 896, 1), -9, np.float32)
         boxes[0, 0, :4] = 120, 56, 64, 32
-        logits[0, 0] = 9 if self.shown == self.at else -9
+        logits[0, 0] = math.log(self.score / (1 - self.score)) if self.shown == self.at else -9
         return boxes, logits
 
 
@@ -182,6 +182,15 @@ def test_blazeface_ends_where_nothing_is_shrunk(monkeypatch):
     monkeypatch.setattr(cv2.dnn, "readNetFromTFLite", lambda path, **options: network)
     assert blazeface.blazeface(Path("file"))(np.zeros((640, 1024, 3), np.uint8)).shape == (0, 5)
     assert network.shown == 1 + 1 + 6 + 28
+
+
+@pytest.mark.parametrize(
+    ("at", "score", "count"), [(1, 0.72, 1), (2, 0.72, 1), (3, 0.78, 0), (3, 0.82, 1), (9, 0.78, 0)]
+)
+def test_blazeface_must_be_surer_where_it_looks_closer(at, score, count, monkeypatch):
+    network = Seeing(at, score)
+    monkeypatch.setattr(cv2.dnn, "readNetFromTFLite", lambda path, **options: network)
+    assert len(blazeface.blazeface(Path("file"))(np.zeros((640, 1024, 3), np.uint8))) == count
 
 
 def test_centerfaces_boxes_by_hand():
