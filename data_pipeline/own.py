@@ -40,7 +40,7 @@ class Sources:
         """Takes the sources, and looks at the first element of each.
 
         Args:
-          splits: by split, `train`, `validation`, `test`: a Grain `MapDataset`, a list, or whatever else has `len` and
+          splits: by split, `train`, `validation`, `test` (alone, to be evaluated on): a Grain `MapDataset`, a list, or whatever else has `len` and
             elements by position; or a dict of arrays with one row an example.
           name: what messages and evaluations call the data set.
           quality: what images are called that come without a quality.
@@ -57,7 +57,9 @@ class Sources:
         self._splits = {
             key: _rows(name, key, each) for key, each in {**(splits or {}), **more}.items()
         }
-        for split in ("train", "validation"):
+        # without training images it is there to be evaluated on
+        trains = "train" in self._splits or "test" not in self._splits
+        for split in ("train", "validation") if trains else ("test",):
             if not len(self._splits.get(split, ())):
                 raise UserError(f"data set {name} has no {split} examples; give {split}=...")
         for split in self._splits:
@@ -66,7 +68,7 @@ class Sources:
                     f"data set {name} has a split {split!r}; known: {', '.join(SPLITS)}"
                 )
         self.sizes = {split: len(source) for split, source in self._splits.items()}
-        first = _element(name, 0, self._splits["train"][0])
+        first = _element(name, 0, next(iter(self._splits.values()))[0])
         images = _by_quality(first, quality)
         self.qualities = tuple(images)
         form = next(iter(images.values()))

@@ -87,6 +87,8 @@ def _method(name: str, factory: Factory, extensions: Extensions) -> Factory:
             return made  # `methods.create` says what it must be
 
         def hint(arguments: Sequence[Any], error: BaseException) -> str:
+            if not teachers:
+                return " (it has no teacher: teacher.runs, teacher.weights and teacher.recorded are empty)"
             return _features(arguments, teachers) if isinstance(error, KeyError) else ""
 
         def guard(function: Callable[..., Any]) -> Any:

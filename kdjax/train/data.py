@@ -22,15 +22,17 @@ ATTRIBUTES = tuple(name for name in vars(Dataset) if not name.startswith("_"))
 
 
 def open_data(
-    config: ConfigDict, extensions: Extensions = NOTHING, path: str | Path = ""
+    config: ConfigDict, extensions: Extensions = NOTHING, path: str | Path | Dataset = ""
 ) -> Dataset:
-    """Returns the data sets at `data.path` and `data.more` as one, or the one at `path` where that is given.
+    """Returns the data sets at `data.path` and `data.more` as one, or what `path` names or is.
 
     `own:NAME` is one of the user's own.
 
     Raises:
       UserError: when there is none, or the user's factory fails.
     """
+    if not isinstance(path, str | Path):
+        return _complete(path, "given to evaluate")
     place = str(path or config.data.path)
     if config.data.more and not path:
         places = [place, *config.data.more]
@@ -51,7 +53,12 @@ def _open(config: ConfigDict, extensions: Extensions, place: str) -> Dataset:
         raise UserError(f"data.path={place}: no data set of your own is called {name!r}; {hint}")
     with calling("data set", name, extensions):
         made = extensions.datasets[name](**own_options(config, name))
-        missing = [each for each in ATTRIBUTES if not hasattr(made, each)]
+    return _complete(made, name)
+
+
+def _complete(made: Any, name: str) -> Dataset:
+    """Returns a data set of the user's own; UserError unless it has all that one has to have."""
+    missing = [each for each in ATTRIBUTES if not hasattr(made, each)]
     if missing:
         wanted = f"a data set, as kdjax.data_pipeline.own.Sources (it lacks {', '.join(missing)})"
         raise refuse("data set", name, wanted, made)

@@ -1,6 +1,7 @@
 """Evaluating a finished run: its best weights on a split, in every quality."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
-from kdjax.train import checkpoint
+from kdjax.train import checkpoint, programs
 from kdjax.train.data import open_data
 from kdjax.train.log import Progress
 from kdjax.train.predict import make_predict
@@ -25,7 +26,7 @@ def evaluate_run(
     run: str | Path,
     *,
     split: str = "test",
-    data: str | Path = "",
+    data: str | Path | Dataset = "",
     limit: int = 0,
     qualities: Sequence[str] = (),
     corruptions: Sequence[str] = (),
@@ -36,7 +37,7 @@ def evaluate_run(
     Args:
       run: folder of a run.
       split: the split to read.
-      data: another prepared data set than the run's own.
+      data: another data set than the run's own: a prepared one's folder, or one in memory.
       limit: at most this many images, spread over the split; 0 for all.
       qualities: what to evaluate on, of the stored qualities and those that `data_pipeline.made` makes; none: all
         that are stored, and those that were made for the student.
@@ -54,6 +55,8 @@ def evaluate_run(
     config = checkpoint.read_config(folder)
     network, variables, step = checkpoint.load_best(folder, extensions=extensions)
     dataset = open_data(config, extensions, data)
+    if not data:
+        check_same_data(folder, dataset)
     image_size = evaluation_size(config.data.image_size, dataset)
     chosen = evaluated_qualities(qualities, config.student.qualities, dataset)
     if corruptions:
@@ -61,6 +64,10 @@ def evaluate_run(
     total = min(dataset.sizes.get(split, 0), limit or dataset.sizes.get(split, 0))
     progress = Progress(f"evaluate {folder.name} on {split}", total)
     done = 0
+    if config.student.network in extensions.networks and (
+        told := programs.changes(folder, extensions)
+    ):
+        progress.say(f"{told}: what is evaluated is its network as it is now")
 
     def count(examples: int) -> None:
         nonlocal done
@@ -92,6 +99,17 @@ def evaluate_run(
     name = evaluation_name(split, data, limit, qualities, corruptions)
     result.save(RunFolder(folder).evaluation, name)
     return result
+
+
+def check_same_data(run: Path, dataset: Dataset) -> None:
+    """Raises UserError when a run's own data set is not what it was trained on."""
+    files = RunFolder(run)
+    recorded = files.read_inputs().get("dataset") if files.inputs.exists() else None
+    if recorded is not None and recorded != dataset.identity():
+        raise UserError(
+            f"{dataset.where} is not as it was when {run} was trained on it; name it, --data={dataset.where}, to "
+            "evaluate on it as on other data"
+        )
 
 
 def evaluated(run: Path, split: str = "test", extensions: Extensions = NOTHING) -> Evaluation:
@@ -140,13 +158,16 @@ def check_corruptions(kinds: Sequence[str], qualities: Sequence[str]) -> None:
 
 def evaluation_name(
     split: str,
-    data: str | Path = "",
+    data: str | Path | Dataset = "",
     limit: int = 0,
     qualities: Sequence[str] = (),
     corruptions: Sequence[str] = (),
 ) -> str:
     """Returns the name an evaluation is kept under: what is not of a whole split in all qualities has its own."""
-    name = f"{split}-on-{Path(data).resolve().name}" if str(data) else split
+    name = split
+    if str(data):
+        of = Path(data).resolve().name if isinstance(data, str | Path) else data.name
+        name = f"{split}-on-{re.sub('[^A-Za-z0-9_.-]+', '_', of)}"
     name = f"{name}-limit{limit}" if limit else name
     name = f"{name}-under-{'-'.join(corruptions)}" if corruptions else name
     return f"{name}-in-{'-'.join(qualities)}" if qualities else name

@@ -27,7 +27,7 @@ from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
 from kdjax.train.log import Progress, RunLog
 from kdjax.train.predict import compile_predict
-from kdjax.train.pretrained import teachers_of_own_seed
+from kdjax.train.pretrained import changed_teachers, teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_train_step
@@ -120,7 +120,11 @@ class _Trainer:
         known = (
             []
             if start
-            else [*teachers_of_own_seed(plan.config), *idle_settings(plan.config, plan.extensions)]
+            else [
+                *teachers_of_own_seed(plan.config),
+                *changed_teachers(plan.config, plan.extensions),
+                *idle_settings(plan.config, plan.extensions),
+            ]
         )
         log = RunLog(self.folder, start_step=start)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start)

@@ -83,6 +83,10 @@ def network(
                 raise ValueError(f"{key}.layout={student.layout} is of shipped networks alone")
             factory = extensions.networks[name]
             facts["num_classes"] = CLASSES
+            usual = {"dtype": jnp.dtype("float32"), "width": 1.0}
+            for fact, value in usual.items():
+                if facts[fact] != value and fact not in given(factory, facts):
+                    raise ValueError(f"{key}.{fact}={facts[fact]}, but it takes no argument {fact}")
             made = own_network(name, factory, facts, options or {}, extensions)
             if image_size:
                 # the axis is there under several devices alone

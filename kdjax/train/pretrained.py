@@ -10,12 +10,14 @@ from ml_collections import ConfigDict
 
 from kdjax import models
 from kdjax.checks import UserError
+from kdjax.extensions import Extensions
 from kdjax.methods import Network
 from kdjax.models.families import choose_layout
 from kdjax.models.weights import load_weights
 from kdjax.models.weights.runs import restore_best
 from kdjax.train.checkpoint import check_variables, read_config
 from kdjax.train.networks import network, variable_shapes
+from kdjax.train.programs import changes
 from kdjax.train.state import TrainState, student_variables
 from kdjax.types import PyTree
 
@@ -136,6 +138,16 @@ def teachers_of_own_seed(config: ConfigDict) -> list[str]:
                 "channels correspond to the student's, as another teacher's would not; give another seed "
                 "to see what a method does without that"
             )
+    return found
+
+
+def changed_teachers(config: ConfigDict, extensions: Extensions) -> list[str]:
+    """Returns a line for each teacher whose network is the user's own, of a program that has changed since."""
+    found = []
+    for run in config.teacher.runs:
+        if read_config(run).student.network in extensions.networks:
+            told = changes(Path(run), extensions)
+            found += [f"{told}: this teacher's network is the one as it is now"] if told else []
     return found
 
 

@@ -1,7 +1,10 @@
 """What a run remembers of the user's program that it was made by: where it was, its hash, a copy to read."""
 
+import contextlib
 import hashlib
+import inspect
 import shlex
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -27,16 +30,32 @@ def remember(run: Path, extensions: Extensions) -> str:
     """
     files = RunFolder(run)
     before = _records(files.read_program())
-    latest = {Path(record["program"]).name: record["sha256"] for record in before}
     found = [(_record(each), _text(each)) for each in extensions.apart()]
-    changed = [each for each in found if each[0]["sha256"] not in latest.values()]
+    changed = _changed(before, [record for record, _ in found])
     if before and not changed:
         return ""
     if not files.is_finished:
-        _note(files, changed if before else found)
-    if not before:
+        _note(files, [each for each in found if each[0] in changed] if before else found)
+    return _told(run, changed) if before else ""
+
+
+def changes(run: Path, extensions: Extensions) -> str:
+    """Returns a line when the user's own has changed since a run was begun, and notes nothing."""
+    before = _records(RunFolder(run).read_program())
+    return _told(
+        run, _changed(before, [_record(each) for each in extensions.apart()]) if before else []
+    )
+
+
+def _changed(before: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    latest = {Path(record["program"]).name: record["sha256"] for record in before}
+    return [record for record in found if record["sha256"] not in latest.values()]
+
+
+def _told(run: Path, changed: list[dict[str, Any]]) -> str:
+    if not changed:
         return ""
-    names = " and ".join(record["program"] or "what Python handed in" for record, _ in changed)
+    names = " and ".join(record["program"] or "what Python handed in" for record in changed)
     return f"{names} {'has' if len(changed) == 1 else 'have'} changed since {run} was begun"
 
 
@@ -64,7 +83,7 @@ def _record(extensions: Extensions) -> dict[str, Any]:
     is_file = extensions.program.endswith(".py") and bool(extensions.source)
     return {
         "program": extensions.source if is_file else extensions.program,
-        "sha256": hashlib.sha256(text.encode()).hexdigest() if text else "",
+        "sha256": hashlib.sha256((text + _beside(extensions)).encode()).hexdigest() if text else "",
         "own": {
             kind: sorted(getattr(extensions, kind)) for kind in KINDS if getattr(extensions, kind)
         },
@@ -72,8 +91,38 @@ def _record(extensions: Extensions) -> dict[str, Any]:
 
 
 def _text(extensions: Extensions) -> str:
+    """Returns the program, or the functions that Python handed in as far as they can be read."""
     file = Path(extensions.source)
-    return file.read_text("utf-8", "replace") if extensions.source and file.is_file() else ""
+    if extensions.source:
+        return file.read_text("utf-8", "replace") if file.is_file() else ""
+    texts = []
+    for factory in _factories(extensions):
+        with contextlib.suppress(OSError, TypeError):
+            texts.append(inspect.getsource(factory))
+    return "\n".join(texts)
+
+
+def _beside(extensions: Extensions) -> str:
+    """Returns the texts of the modules beside the program that it, or one of these, has imported."""
+    own = Path(extensions.source).resolve() if extensions.source else None
+    if own is None:
+        return ""
+    seen: dict[Path, str] = {}
+    spaces = [getattr(inspect.unwrap(each), "__globals__", {}) for each in _factories(extensions)]
+    while spaces:
+        for value in list(spaces.pop().values()):
+            named = str(getattr(value, "__module__", None) or "")
+            module = value if inspect.ismodule(value) else sys.modules.get(named)
+            file = Path(getattr(module, "__file__", None) or "/").resolve()
+            inside = file.suffix == ".py" and file.is_relative_to(own.parent) and file != own
+            if inside and "site-packages" not in file.parts and file not in seen:
+                seen[file] = file.read_text("utf-8", "replace")
+                spaces.append(vars(module))
+    return "".join(f"\n# {file.name}\n{seen[file]}" for file in sorted(seen))
+
+
+def _factories(extensions: Extensions) -> list[Any]:
+    return [each for kind in KINDS for _, each in sorted(getattr(extensions, kind).items())]
 
 
 def _records(facts: dict[str, Any]) -> list[dict[str, Any]]:

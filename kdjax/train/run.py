@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
+from kdjax.data_pipeline.dataset import Dataset
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
@@ -142,7 +143,7 @@ class Run:
 
     def evaluate(
         self,
-        data: str | os.PathLike[str] = "",
+        data: str | os.PathLike[str] | Dataset = "",
         split: str = "test",
         *,
         limit: int = 0,
@@ -153,7 +154,7 @@ class Run:
         return evaluate_run(
             self.folder,
             split=split,
-            data=str(data),
+            data=str(data) if isinstance(data, str | os.PathLike) else data,
             limit=limit,
             qualities=qualities,
             corruptions=corruptions,

@@ -109,9 +109,9 @@ def test_the_reader_can_be_sent_to_a_process():
         ({"image": images()}, "example 0 of data set own has no 'label'; it has image"),
         (
             arrays(label=np.array(["real"] * 6)),
-            "label must be an integer, as 0 for real and 1 for fake; it is",
+            "label must be 0 for real or 1 for fake; it is",
         ),
-        (arrays(label=LABELS * 2.0), "label must be an integer"),
+        (arrays(label=LABELS * 2.0), "label must be 0 for real or 1 for fake; it is"),
         (arrays(label=LABELS + 1), "has label 2; 0 is real, 1 fake"),
         (
             arrays(image=images() * 1.0),
@@ -142,3 +142,13 @@ def test_an_example_unlike_the_first_is_named():
         data.source("test")
     with pytest.raises(UserError, match="has a split 'dev'; known: train"):
         Sources(train=arrays(), validation=arrays(), dev=arrays())
+
+
+def test_images_to_be_evaluated_on_alone():
+    data = Sources(test=arrays(), name="a test")
+    assert data.sizes == {"test": 6}
+    assert len(data.labels("test")["label"]) == 6
+    with pytest.raises(UserError, match="has no validation examples; give validation="):
+        Sources(train=arrays(), test=arrays())
+    with pytest.raises(UserError, match="has no test examples; give test="):
+        Sources(test=[])

@@ -27,6 +27,7 @@ from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
 from kdjax.train.loop import train
 from kdjax.train.networks import variable_shapes
+from kdjax.train.run import Run
 from kdjax.train.setup import make_plan
 from kdjax.train.sweep import sweep
 from kdjax.types import Outputs
@@ -263,7 +264,7 @@ WRONG = {
     ),
     "infinite": (
         part(lambda outputs, params, inputs: ({"mine": outputs.logits.sum() / 0.0}, (), {})),
-        r"is inf at the first step already \(mine\), before anything was trained",
+        r"a gradient of .* is not finite at step 1, of mine, whatever the value is",
     ),
     "metric's shape": (
         part(lambda outputs, params, inputs: ({"mine": outputs.logits.sum()}, (), {"seen": outputs.logits})),
@@ -417,6 +418,9 @@ FAILS = {
         "networks", lambda: Network(create("resnet_tiny"), (0.5,) * 3, (0.0,) * 3),
         "normalisation of network 'mine': std must be three numbers above 0",
     ),
+    "no dtype": (
+        "networks", lambda: Fixed(32), "student.network='mine': student.dtype=bfloat16, but it takes no argument dtype",
+    ),
     "data": ("datasets", lambda: 1 / 0, "data set 'mine' fails: ZeroDivisionError"),
     "data's exit": ("datasets", failing(SystemExit(1)), "data set 'mine' fails: SystemExit: 1"),
     "no data": ("datasets", returning(None), "data set 'mine' must return a data set.*lacks where.* None"),
@@ -427,7 +431,8 @@ FAILS = {
 @pytest.mark.parametrize("case", FAILS)
 def test_what_fails_in_a_users_own_is_one_line_that_names_it(case, settings, tmp_path):
     kind, factory, message = FAILS[case]
-    config, own = with_own(settings, kind, factory)
+    changed = {"student.dtype": "bfloat16"} if case == "no dtype" else {}
+    config, own = with_own(settings, kind, factory, **changed)
     with pytest.raises(UserError, match=message) as caught:
         train(config, tmp_path / "run", own)
     assert "\n" not in str(caught.value)
@@ -574,3 +579,54 @@ def test_updates_that_go_the_right_way_are_taken():
     own = {"plain": lambda: optax.scale_by_lion(), "rated": optax.adamw, "lbfgs": optax.lbfgs}
     for name in own:
         check_direction(name, Extensions(optimizers=own), {})
+
+
+def test_a_method_that_fails_without_a_teacher_says_that_it_has_none(settings, tmp_path):
+    def mine(student, teachers):
+        made = part(late)(student, teachers)
+        return made._replace(targets=lambda variables, batch: teachers[0])
+
+    config, own = with_own(settings, "methods", mine, **{"teacher.runs": ""})
+    with pytest.raises(UserError, match=r"method 'mine' fails: IndexError: .* \(it has no teacher"):
+        train(config, tmp_path / "run", own)
+
+
+def fixed():
+    return Fixed(32)
+
+
+def turned():
+    """Another network of the same shapes."""
+    return Fixed(32)
+
+
+def test_a_network_or_data_that_have_changed_are_not_evaluated_in_silence(
+    settings, tmp_path, capsys, images_in_memory
+):
+    config, own = with_own(settings, "networks", fixed)
+    train(config, tmp_path / "run", own)
+    capsys.readouterr()
+    evaluate_run(tmp_path / "run", extensions=own)
+    assert "changed" not in capsys.readouterr().err
+    evaluate_run(tmp_path / "run", extensions=Extensions(networks={"mine": turned}))
+    assert "has changed since" in capsys.readouterr().err
+    inputs = tmp_path / "run/inputs.json"
+    facts = json.loads(inputs.read_text())
+    facts["dataset"]["manifest"] = "another"
+    inputs.write_text(json.dumps(facts))
+    with pytest.raises(
+        UserError, match=r"is not as it was when .*run was trained on it; name it, --data="
+    ):
+        evaluate_run(tmp_path / "run", extensions=own)
+    named = evaluate_run(tmp_path / "run", extensions=own, data=config.data.path)
+    in_memory = Run(tmp_path / "run", own).evaluate(images_in_memory)
+    assert in_memory.counts["real"] == 2
+    assert named.counts["real"] > 2
+    assert "test-on-in_memory" in Run(tmp_path / "run", own).evaluations
+
+
+@pytest.fixture
+def images_in_memory():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    return Sources({"test": {"image": images, "label": np.arange(4) % 2}}, name="in memory")

@@ -9,7 +9,7 @@ from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.extensions import Extensions
 from kdjax.folder import RunFolder
-from kdjax.train.programs import check_known_network, place_of, remember
+from kdjax.train.programs import changes, check_known_network, place_of, remember
 
 NETWORK = "NETWORKS = {'small_of_record': lambda: None}\n"
 SCHEDULE = "SCHEDULES = {'flat_of_record': lambda steps: None}\n"
@@ -138,3 +138,33 @@ def test_an_error_is_placed_in_either_program(program):
         one.networks["a"]()
     for joined in (one.join(two), two.join(one)):
         assert place_of(caught.value, joined) == " (fails_of_record.py, line 1)"
+
+
+def test_what_a_program_imports_beside_itself_is_of_it(run, program, tmp_path):
+    """Another process reads both anew; here the module is changed under the program's feet."""
+    (tmp_path / "beside_of_record.py").write_text("SCALE = 1\n")
+    (tmp_path / "far").mkdir()
+    text = "import beside_of_record, json\ndef small(): return beside_of_record.SCALE\nNETWORKS = {'small': small}\n"
+    own = program(text, "with_helper.py")
+    assert remember(run, own) == ""
+    assert changes(run, own) == ""
+    (tmp_path / "beside_of_record.py").write_text("SCALE = 100\n")
+    assert changes(run, own) == f"{tmp_path}/with_helper.py has changed since {run} was begun"
+
+
+def one(student, teachers):
+    return 1
+
+
+def other(student, teachers):
+    return 2
+
+
+def test_what_python_handed_in_is_told_apart_by_its_source(run):
+    remember(run, Extensions(methods={"mine": one}))
+    before = files(run)
+    assert "return 1" in before["program.txt"]
+    assert changes(run, Extensions(methods={"mine": one})) == ""
+    told = changes(run, Extensions(methods={"mine": other}))
+    assert told == f"what Python handed in has changed since {run} was begun"
+    assert files(run) == before
