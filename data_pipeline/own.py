@@ -40,8 +40,9 @@ class Sources:
         """Takes the sources, and looks at the first element of each.
 
         Args:
-          splits: by split, `train`, `validation`, `test` (alone, to be evaluated on): a Grain `MapDataset`, a list, or whatever else has `len` and
-            elements by position; or a dict of arrays with one row an example.
+          splits: by split, `train`, `validation`, `test` (which may be alone, to be evaluated on): a Grain
+            `MapDataset`, a list, or whatever else has `len` and elements by position; or a dict of arrays with one
+            row an example.
           name: what messages and evaluations call the data set.
           quality: what images are called that come without a quality.
           forgeries: names of the kinds of forgery; the position is the id of an example, 0 real. A fake without one

@@ -259,6 +259,11 @@ def _sweep(commands: argparse._SubParsersAction) -> None:
         help="run each row with so many seeds, from seed.student on, and print mean and interval",
     )
     parser.add_argument(
+        "--accept_changes",
+        action="store_true",
+        help="go on although your program has changed since some of the runs were trained",
+    )
+    parser.add_argument(
         "--baseline", default="", help="row to compare the others with, by name or number"
     )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+import numpy as np
+
 from kdjax.checks import UserError, nearest
 from kdjax.defaults import COMMON
 
@@ -182,6 +184,15 @@ NOTHING = Extensions()
 """Nothing of the user's own."""
 
 
+def check_extensions(extensions: Any) -> None:
+    """Raises UserError for anything but `Extensions`."""
+    if not isinstance(extensions, Extensions):
+        raise UserError(
+            f"extensions must be kdjax.Extensions(methods={{...}}, networks={{...}}, ...), not a "
+            f"{type(extensions).__name__}"
+        )
+
+
 def of_program(module: ModuleType, path: str) -> Extensions:
     """Returns what a program names.
 
@@ -233,9 +244,9 @@ def options_of(
             raise UserError(
                 f"{what}: its argument {each.name!r} has no default, so it is no option, and kdjax gives it {known}"
             )
-        if _is_option(each.default):
-            value = each.default
-            found[each.name] = tuple(value) if isinstance(value, list) else value
+        value = _plain(each.default)
+        if _is_option(value):
+            found[each.name] = value
     return found
 
 
@@ -246,7 +257,11 @@ def _no_options(
     parameters = inspect.signature(factory).parameters.values()
     for each in list(parameters)[leading:]:
         named = each.name not in (*facts, "shares")
-        if named and each.default is not inspect.Parameter.empty and not _is_option(each.default):
+        if (
+            named
+            and each.default is not inspect.Parameter.empty
+            and not _is_option(_plain(each.default))
+        ):
             yield each.name, each.default
 
 
@@ -261,6 +276,13 @@ def _is_option(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(isinstance(part, bool | int | float | str) for part in value)
     return isinstance(value, bool | int | float | str)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a default as a configuration holds it: NumPy's scalars as Python's, lists as tuples."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def given(factory: Factory, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def run(options: argparse.Namespace) -> None:
         seeds=options.seeds,
         baseline=options.baseline,
         extensions=configs.program(options.program),
+        accept_changes=options.accept_changes,
     )
     if done := [run for run, evaluation in results if evaluation is not None]:
         if options.seeds > 1 or options.baseline:

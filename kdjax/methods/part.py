@@ -27,11 +27,13 @@ class Around(NamedTuple):
       forward: runs the student.
       classify: `(outputs, inputs) -> scalar`: the loss of the labels, without its weight.
       view: `inputs -> inputs`: those of the part alone.
+      name: the part's, under which its heads are.
     """
 
     forward: Forward
     classify: Callable[[Outputs, Inputs], Array]
     view: Callable[[Inputs], Inputs]
+    name: str
 
 
 Wrap = Callable[[Gradient, Around], Gradient]
@@ -167,7 +169,9 @@ def assemble(
     gradient = plain_gradient(terms)
     for part in parts:
         if part.wrap is not None:
-            gradient = part.wrap(gradient, Around(forward, label_loss, partial(view, part)))
+            gradient = part.wrap(
+                gradient, Around(forward, label_loss, partial(view, part), part.name)
+            )
 
     def grads(
         params: dict[str, PyTree], *arguments: PyTree, **named: PyTree

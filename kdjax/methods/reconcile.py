@@ -22,7 +22,6 @@ class Reconciliation(NamedTuple):
     """How the branches' gradients are brought together.
 
     Attributes:
-      part: name of the part, whose heads these are.
       layer: the student's map.
       branches: the branches that weigh.
       axis: `none`, or as `transforms.rotate` takes it.
@@ -32,7 +31,6 @@ class Reconciliation(NamedTuple):
       qualities: number of qualities.
     """
 
-    part: str
     layer: str
     branches: tuple[str, ...]
     axis: str
@@ -61,7 +59,7 @@ class Reconciliation(NamedTuple):
         """Returns a gradient with that of the rotations' objective, and the branches' cosines as metrics."""
 
         def with_rotations(params: dict[str, PyTree], inputs: Inputs) -> Any:
-            free = params["rotation"][self.part] if self.rotates else {}
+            free = params["rotation"][around.name] if self.rotates else {}
             built = {name: jax.vjp(self._matrix, value) for name, value in free.items()}
             matrices = {name: matrix for name, (matrix, _) in built.items()}
             shape = jax.eval_shape(lambda p: around.forward(p, inputs), params).features[self.layer]
@@ -70,19 +68,19 @@ class Reconciliation(NamedTuple):
             found, (model_state, aux, metrics) = gradient(
                 {
                     **params,
-                    PROBES: {**params.get(PROBES, {}), self.part: probes},
-                    MATRICES: {**params.get(MATRICES, {}), self.part: matrices},
+                    PROBES: {**params.get(PROBES, {}), around.name: probes},
+                    MATRICES: {**params.get(MATRICES, {}), around.name: matrices},
                 },
                 inputs,
             )
             found = dict(found)
-            seen = self._by_example(found.pop(PROBES)[self.part], around.view(inputs))
+            seen = self._by_example(found.pop(PROBES)[around.name], around.view(inputs))
             found.pop(MATRICES)
             metrics = {**metrics, **self._cosines(seen, matrices, inputs)}
             if self.rotates:
                 wanted = self._wanted(seen, matrices, inputs)
                 turned = {name: built[name][1](wanted[name])[0] for name in self.branches}
-                found["rotation"] = {**found["rotation"], self.part: turned}
+                found["rotation"] = {**found["rotation"], around.name: turned}
             return found, (model_state, aux, metrics)
 
         return with_rotations

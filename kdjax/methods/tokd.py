@@ -94,7 +94,6 @@ def tokd(
             "method.rotation reconciles two branches; with one of the weights 0 set method.rotation=none"
         )
     reconciliation = Reconciliation(
-        part="tokd",
         layer=layer,
         branches=branches,
         axis=rotation,

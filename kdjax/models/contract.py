@@ -77,6 +77,9 @@ def _check_outputs(what: str, outputs: Any, num_classes: int) -> None:
         raise ValueError(
             f"{what} must return its features as a dict; they are a {type(outputs.features).__name__}"
         )
+    for feature, value in {**outputs.features, "logits": outputs.logits}.items():
+        if not hasattr(value, "shape"):
+            raise ValueError(f"{what}: {feature} must be an array; it is a {type(value).__name__}")
     wanted = {"logits": 2, **dict.fromkeys(STAGES, 4), "pooled": 2}
     found = {**outputs.features, "logits": outputs.logits}
     for feature, rank in wanted.items():

@@ -194,7 +194,7 @@ def own_schedules(extensions: Extensions) -> Factories:
 
 
 def _check_factor(name: str, schedule: Callable[..., Any]) -> None:
-    """Raises UserError unless a schedule returns one number for a step."""
+    """Raises UserError unless a schedule returns one number for a step, and at the first one none below 0."""
     step = jax.ShapeDtypeStruct((), jnp.int32)
     try:
         found = jax.eval_shape(schedule, step)
@@ -204,4 +204,9 @@ def _check_factor(name: str, schedule: Callable[..., Any]) -> None:
         shape = f" of shape {found.shape}" if isinstance(found, jax.ShapeDtypeStruct) else ""
         raise UserError(
             f"schedule {name!r} must return a number; it returned a {type(found).__name__}{shape}"
+        )
+    first = float(schedule(jnp.int32(0)))
+    if not first >= 0:
+        raise UserError(
+            f"schedule {name!r} must return what the learning rate is multiplied with, 0 or more; at step 0 it is {first:g}"
         )

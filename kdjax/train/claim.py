@@ -46,7 +46,7 @@ def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
     """
     files = RunFolder(run)
     if files.is_run and has_results(run):
-        _check_same_config(run, config)
+        check_claim(run, config)
         found = files.read_inputs()
         if found.get("dataset") != inputs["dataset"]:
             raise UserError(
@@ -64,6 +64,12 @@ def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
         return
     write_json(files.inputs, dict(inputs))
     write_json(files.config, configs.to_json(config))
+
+
+def check_claim(run: Path, config: ConfigDict) -> None:
+    """Raises UserError when a folder has results of another configuration."""
+    if RunFolder(run).is_run and has_results(run):
+        _check_same_config(run, config)
 
 
 def _check_same_config(run: Path, config: ConfigDict) -> None:

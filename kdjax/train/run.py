@@ -15,7 +15,7 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.evaluate.evaluation import Evaluation
-from kdjax.extensions import NOTHING, Extensions
+from kdjax.extensions import NOTHING, Extensions, check_extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Network
 from kdjax.methods.base import normalize
@@ -43,6 +43,7 @@ class Run:
         Raises:
           UserError: when it is no run.
         """
+        check_extensions(extensions)
         # the same folder wherever the process goes
         self.files = RunFolder(Path(folder).absolute())
         self.extensions = extensions

@@ -12,7 +12,7 @@ from kdjax.data_pipeline import augment, made
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.data_pipeline.loader import steps_per_epoch
 from kdjax.data_pipeline.sampling import Group
-from kdjax.extensions import NOTHING, Extensions
+from kdjax.extensions import NOTHING, Extensions, check_extensions
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
 from kdjax.train.augmentation import make_augment
@@ -101,6 +101,7 @@ def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
     Raises:
       UserError: naming the key that does not fit, before anything is written.
     """
+    check_extensions(extensions)
     config = configs.checked(config, extensions)
     dataset = open_data(config, extensions)
     try:

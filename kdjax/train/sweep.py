@@ -15,9 +15,11 @@ from kdjax.configs import sweeps
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
+from kdjax.train.claim import check_claim, has_results
 from kdjax.train.evaluation import evaluated
 from kdjax.train.initial import check_plan
 from kdjax.train.loop import train
+from kdjax.train.programs import changes
 from kdjax.train.sweep_results import Results, Run
 
 
@@ -94,6 +96,7 @@ def sweep(
     seeds: int = 1,
     baseline: str = "",
     extensions: Extensions = NOTHING,
+    accept_changes: bool = False,
 ) -> list[tuple[Path, Evaluation | None]]:
     """Trains and evaluates one run after the other; what is done already is not done again.
 
@@ -109,19 +112,25 @@ def sweep(
         before any is with the next, so that a sweep that is cut off has whole tables.
       baseline: the row that others are compared with, by name or number; empty: none.
       extensions: the user's own, beside those of the configurations' programs.
+      accept_changes: go on although a program has changed since some of the runs were trained.
 
     Returns:
       Each run's folder with its evaluation, None for a run that failed (its reason is in the table).
       What cannot be built is found, and said, before the first run starts.
 
     Raises:
-      UserError: for an unknown key or a wrong value in any row, an unknown baseline, a wrong number of seeds,
-        or when no row can be built; before the first run starts.
+      UserError: for an unknown key or a wrong value in any row, an unknown baseline, a wrong number of seeds, runs
+        there of other settings or of a program that has changed, or when no row can be built; before the first run
+        starts, and with what is there as it was.
     """
     table = list(rows)
     names = _row_names(table)
     reference = find_row(names, baseline) if baseline else ""
     planned = _plan(table, spec, common, folder, seeds, extensions)
+    for run in planned:
+        check_claim(run.folder, run.config)
+        if not accept_changes:
+            _check_program(run)
     # what cannot be built with one seed cannot with another
     hopeless = _hopeless(planned[: len(table)])
     lost = {run.row: hopeless[run.folder] for run in planned if run.folder in hopeless}
@@ -171,6 +180,16 @@ def _plan(
             place = folder / f"{run_name(number, row)}{mark}"
             planned.append(Run(number, config.seed.student, place, config, added))
     return planned
+
+
+def _check_program(run: Run) -> None:
+    """Raises UserError when a run was made by another version of its program: one table would mix both."""
+    told = changes(run.folder, run.extensions) if has_results(run.folder) else ""
+    if told:
+        raise UserError(
+            f"{told}: the table would mix both versions; give another --workdir, or --accept_changes where the change "
+            "makes no difference, as new rows do"
+        )
 
 
 def _row_names(rows: list[Mapping[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from kdjax import methods
 from kdjax.methods import Inputs, Network, Part, assemble
+from kdjax.methods.bench import Bench
 from kdjax.methods.own import GROUPS
 from kdjax.methods.shares import part_shares
 from kdjax.train import optim
@@ -132,3 +133,29 @@ def test_create_refuses_shares_of_no_term(network):
 
     with pytest.raises(ValueError, match="part own gives a share to 'mein'"):
         methods.create("own", network, (), qualities=("raw",), own={"own": factory})
+
+
+def test_terms_are_announced_as_a_tuple(network):
+    with pytest.raises(ValueError) as caught:
+        built(network, terms=("t",), announced="t")
+    refused(caught, "term_names must be a tuple of names, as ('t',)")
+
+
+@pytest.mark.slow
+def test_a_shipped_part_may_go_by_another_name(tiny_networks):
+    """TOKD's gradient looks for its own heads; they are under the name of the part, whatever that is."""
+
+    def mine(student, teachers, *, qualities, teacher_quality):
+        facts = {"qualities": qualities, "teacher_quality": teacher_quality}
+        return methods.tokd(student, teachers, **facts, width=8, rotation_size=6)
+
+    student, teacher = (
+        Network(make(jnp.float32, None), (0.5,) * 3, (0.25,) * 3) for make in tiny_networks
+    )
+    facts = {"qualities": ("c40",), "dataset_size": 2}
+    method = methods.create("mine", student, (teacher,), own={"mine": mine}, **facts)
+    bench = Bench(method, student, (teacher,), None)
+    images = {"raw": jnp.zeros((2, 32, 32, 3)), "c40": jnp.zeros((2, 32, 32, 3))}
+    seen = {**batch(), "image": images}
+    grads, _, _ = jax.eval_shape(bench.grads, bench.params, bench.teachers, seen)
+    assert set(grads["rotation"]) == {"mine"}
