@@ -208,5 +208,6 @@ def _check_factor(name: str, schedule: Callable[..., Any]) -> None:
     first = float(schedule(jnp.int32(0)))
     if not first >= 0:
         raise UserError(
-            f"schedule {name!r} must return what the learning rate is multiplied with, 0 or more; at step 0 it is {first:g}"
+            f"schedule {name!r} must return what the learning rate is multiplied with, 0 or more; at step 0 it is "
+            f"{first:g}"
         )

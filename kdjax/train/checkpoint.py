@@ -115,7 +115,11 @@ def read_config(run: str | Path) -> ConfigDict:
       UserError: when the folder is not a run.
     """
     files = RunFolder(run)
-    return configs.from_json(files.read_config(), recorded=files.program.exists())
+    written = files.read_config()
+    try:
+        return configs.from_json(written, recorded=files.program.exists())
+    except UserError as error:
+        raise UserError(f"{files.config}: {error}") from error
 
 
 def image_size_of(run: str | Path, config: ConfigDict) -> int:

@@ -403,6 +403,16 @@ FAILS = {
     "schedule's factory": ("schedules", lambda steps: 1 / 0, "schedule 'mine' fails: ZeroDivisionError"),
     "no schedule": ("schedules", lambda steps: None, "schedule 'mine' must return a function .* None"),
     "schedule": ("schedules", lambda steps: failing(KeyError("a")), "schedule 'mine' fails: KeyError: 'a'"),
+    "a climbing schedule": (
+        "schedules", lambda steps: lambda step: -1.0, "schedule 'mine' .* 0 or more; at step 0 it is -1",
+    ),
+    "a schedule without a number": (
+        "schedules", lambda steps: lambda step: step / 0.0, "schedule 'mine' .* 0 or more; at step 0 it is nan",
+    ),
+    "outputs in a dict": (
+        "networks", lambda: Returns(lambda x: Outputs({"l": x}, {})),
+        "network mine: logits must be an array; it is a dict",
+    ),
     "schedule's shape": ("schedules", lambda steps: lambda step: jnp.ones(3), r"schedule 'mine' .* of shape \(3,\)"),
     "schedule's text": ("schedules", lambda steps: lambda step: "much", "schedule 'mine' must return a number"),
     "network's factory": ("networks", failing(SystemExit()), "network 'mine' fails: SystemExit"),
@@ -630,3 +640,25 @@ def images_in_memory():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 32, 32, 3), np.uint8)
     return Sources({"test": {"image": images, "label": np.arange(4) % 2}}, name="in memory")
+
+
+def test_extensions_that_are_none_are_refused(settings, tmp_path):
+    config = configs.load("supervised:resnet_tiny", {"data.path": settings["data.path"]})
+    with pytest.raises(
+        UserError, match=r"extensions must be kdjax\.Extensions\(methods=.*, not a dict"
+    ):
+        train(config, tmp_path / "run", {"methods": {}})
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"extensions must be kdjax\.Extensions"):
+        Run(tmp_path / "run", {"networks": {}})
+
+
+def test_numpys_numbers_are_options(settings):
+    half, one = np.float32(0.5), np.int64(1)
+
+    def noise(strength=half, steps=(one, 2)):
+        return None
+
+    own = Extensions(augmentations={"noise": noise})
+    assert own.other_options() == {"noise": {"strength": 0.5, "steps": (1, 2)}}
+    assert type(own.other_options()["noise"]["strength"]) is float

@@ -6,9 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import summarize
+from kdjax.files import write_json
+from kdjax.folder import RunFolder
 from kdjax.train import sweep as module
+from kdjax.train.programs import remember
 from kdjax.train.sweep import find_row, read_sweep, sweep
 
 ROWS = [{"name": "alone"}, {"name": "long", "train.steps": 7}]
@@ -163,3 +167,50 @@ def test_name_of_a_row_must_be_a_text(tmp_path):
     program.write_text("def sweep():\n    yield {'name': 3}\n")
     with pytest.raises(UserError, match="must yield dicts"):
         read_sweep(str(program))
+
+
+def finish(folder, program=None):
+    """Makes what stands in for a run one that has ended, of the configuration that `run` asks for."""
+    config = configs.load("supervised:resnet_tiny", {"seed.student": "3"})
+    files = RunFolder(folder)
+    write_json(files.config, configs.to_json(config))
+    if program is not None:
+        remember(folder, program)
+    files.finish({"step": 3})
+
+
+def test_a_slip_costs_no_table(trained, tmp_path):
+    run(tmp_path)
+    finish(tmp_path / "000-alone")
+    before = (tmp_path / "results.csv").read_bytes()
+    with pytest.raises(UserError, match=r"000-alone holds a run with optimizer\.learning_rate="):
+        sweep(
+            ROWS,
+            "supervised:resnet_tiny",
+            {"seed.student": "3", "optimizer.learning_rate": "0.5"},
+            tmp_path,
+        )
+    assert (tmp_path / "results.csv").read_bytes() == before
+    assert len(trained) == 2
+
+
+def test_versions_of_a_program_are_mixed_only_when_told(trained, tmp_path):
+    def program(text):
+        (tmp_path / "of_sweep.py").write_text(text)
+        return configs.program(str(tmp_path / "of_sweep.py"))
+
+    text = "SCHEDULES = {'flat_of_sweep': lambda steps: None}\n"
+    first = program(text)
+    run(tmp_path / "runs", extensions=first)
+    finish(tmp_path / "runs/000-alone", first)
+    run(tmp_path / "runs", extensions=first)
+    finish(tmp_path / "runs/000-alone", first)
+    before = (tmp_path / "runs/results.csv").read_bytes()
+    second = program(f"{text}# changed\n")
+    with pytest.raises(
+        UserError, match=r"of_sweep\.py has changed since .*000-alone was begun: the table"
+    ):
+        run(tmp_path / "runs", extensions=second)
+    assert (tmp_path / "runs/results.csv").read_bytes() == before
+    run(tmp_path / "runs", extensions=second, accept_changes=True)
+    assert len(trained) == 6
