@@ -72,7 +72,8 @@ class Elements:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        fields = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+        record = self._records[index]
+        fields = tf_example_pb2.Example.FromString(record).features.feature
         element: dict[str, Any] = {name: fields[name].int64_list.value[0] for name in IDS}
         element["image"] = {}
         for quality, shape in self._images.items():

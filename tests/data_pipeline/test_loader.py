@@ -214,3 +214,38 @@ def test_a_label_that_is_neither_real_nor_fake_is_refused(dataset):
     record = dict(dataset.source("train")[0])
     with pytest.raises(UserError, match="record 3 has label 2; 0 is real, 1 fake"):
         prepared.decode_record(3, {**record, "label": 2}, ("raw",))
+
+
+@pytest.mark.parametrize("change", ["shape", "dtype", "field"])
+def test_examples_of_one_batch_are_alike(change):
+    """Written into its place, one of another shape could be spread over it, one of another dtype rounded."""
+
+    def read(index, element, qualities, *, with_mask=False):
+        image = np.zeros((4, 4, 3), np.uint8)
+        example = {"image": {"raw": image}, "label": np.int32(0), "index": np.int32(index)}
+        if index < 5:
+            return example
+        changed = {
+            "shape": {"image": {"raw": image[:1]}},
+            "dtype": {"image": {"raw": image.astype(np.float32)}},
+            "field": {"more": np.int32(0)},
+        }
+        return {**example, **changed[change]}
+
+    data = Memory(read)
+    first = next(loader.evaluation_batches(data, ("raw",), split="test", batch_size=4))
+    assert first["image"]["raw"].shape == (4, 4, 4, 3)
+    with pytest.raises(
+        ValueError, match="example 5 has other fields, shapes or dtypes than example 4"
+    ):
+        list(loader.evaluation_batches(data, ("raw",), split="test", batch_size=4))
+
+
+class Memory:
+    """A data set of positions."""
+
+    def __init__(self, read):
+        self.read = read
+
+    def source(self, split):
+        return range(8)
