@@ -1,7 +1,8 @@
 """Opens what an item names: a media file, or a folder of one video's frames as images."""
 
+import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,12 +23,21 @@ class Frames:
       rate: 0, nobody knows.
       size: width and height of the first image in pixels.
       oddities: none.
+      left_out: how many images are not among the wanted names.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises MediaError when it cannot be read, or holds no image."""
+    def __init__(self, path: Path, only: frozenset[str] | None = None) -> None:
+        """Opens a folder; of its images those of some names alone, without their endings, where `only` says so.
+
+        Raises:
+          MediaError: it cannot be read, or holds no such image.
+        """
         self.path = path
-        self._images = _images(path)
+        found = _images(path)
+        self._images = [image for image in found if only is None or image.stem in only]
+        self.left_out = len(found) - len(self._images)
+        if found and not self._images:
+            raise MediaError(path, "has no frame of a name that all qualities have")
         self.frames = len(self._images)
         if not self._images:
             raise MediaError(path, "a folder without images")
@@ -35,6 +45,11 @@ class Frames:
         self.oddities: set[str] = set()
         with self._open(self._images[0]) as first:
             self.codec, self.lossless, self.size = first.codec, first.lossless, first.size
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its images without their endings."""
+        return frozenset(image.stem for image in self._images)
 
     def name_of(self, number: int) -> str:
         """Returns the name of a frame's file without its ending."""
@@ -56,11 +71,23 @@ class Frames:
             yield media
 
 
+def common_names(paths: Sequence[Path]) -> frozenset[str] | None:
+    """Returns the names of frames that all folders have: qualities that lose frames lose others; None for files.
+
+    Raises:
+      MediaError: a folder cannot be read.
+    """
+    if len(paths) < 2 or not all(map(os.path.isdir, paths)):
+        return None
+    found = [frozenset(image.stem for image in _images(path)) for path in paths]
+    return frozenset.intersection(*found)
+
+
 @contextmanager
-def open_source(path: Path) -> Iterator[Media | Frames]:
-    """Opens a media file, or a folder of frames; MediaError as of `video.open_media`."""
-    if path.is_dir():
-        yield Frames(path)
+def open_source(path: Path, only: frozenset[str] | None = None) -> Iterator[Media | Frames]:
+    """Opens a media file, or a folder of frames, `only` those of some names; MediaError as of `video.open_media`."""
+    if os.path.isdir(path):
+        yield Frames(path, only)
     else:
         with open_media(path) as media:
             yield media

@@ -84,6 +84,12 @@ def prepare(
     """
     if not 0 <= max_skipped <= 1:
         raise checks.UserError(f"--max_skipped={max_skipped} must be a share, from 0 to 1")
+    if workers is not None and workers < 0:
+        raise checks.UserError(f"--workers={workers} must be at least 0; 0 works in this process")
+    try:
+        beam = tuple(shlex.split(beam_options))
+    except ValueError as error:
+        raise checks.UserError(f"--beam_options={beam_options}: {error}") from error
     output = Path(os.path.abspath(Path(output).expanduser()))
     given = {"source": source, "forge": forge or None, "frames_per_video": frames_per_video}
     given |= {"detector": detector, "image_size": image_size, "seed": seed, **options}
@@ -97,7 +103,7 @@ def prepare(
         return output
     try:
         with _lock(partial):
-            _build(builder, described, partial, workers, tuple(shlex.split(beam_options)))
+            _build(builder, described, partial, workers, beam)
             _commit(Path(builder.data_dir), output)
             shutil.rmtree(partial)
     except OSError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from kdjax.checks import UserError, first_line
-from kdjax.data_pipeline.dataset import IDS, Read
+from kdjax.data_pipeline.dataset import IDS, SPLITS, Read
 from kdjax.data_pipeline.records import Elements, pixel_shapes
 from kdjax.types import FORGERIES, QUALITIES, Batch
 
@@ -89,7 +89,9 @@ class PreparedDataset:
         return self.builder.as_data_source(split, decoders=decoders)
 
     def labels(self, split: str) -> dict[str, np.ndarray]:
-        """Returns the ids of a whole split without decoding any image: int32 `[N]` each."""
+        """Returns the ids of a whole split without decoding any image: int32 `[N]` each; none of one that is empty."""
+        if split in SPLITS and not self.sizes.get(split):
+            return {name: np.zeros(0, np.int32) for name in IDS}
         kept = _kept_ids(self.path, split)
         if kept is not None and {len(ids) for ids in kept.values()} == {self.sizes.get(split)}:
             return kept

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def load_result(path: Path, key: str) -> Result | None:
             if header["key"] != key:
                 return None
             stored = {name: archive[name] for name in archive.files if name != "header"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError):
+        return None
+    except (zipfile.BadZipFile, zlib.error):
         return None
     values = dict(header["rest"])
     for name, value in stored.items():

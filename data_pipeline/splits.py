@@ -22,7 +22,7 @@ class Splits(NamedTuple):
     Attributes:
       of: the split of each item, by name.
       left_out: names of fakes whose people came into different splits.
-      shared: people whom the owners' own splits have in more than one.
+      shared: people who are in more than one split, as the owners' own splits have them.
     """
 
     of: dict[str, str]
@@ -58,7 +58,7 @@ def assign(
     found = _draw(drawn, seed, wanted, made) if drawn else {}
     _check(items, {**fixed, **found}, made, owners=set(fixed.values()))
     left_out = [item.name for item in drawn if item.name not in found]
-    return Splits({**fixed, **found}, left_out, _shared(items, fixed))
+    return Splits({**fixed, **found}, left_out, _shared(items, {**fixed, **found}))
 
 
 def _draw(
@@ -96,11 +96,11 @@ def _groups(items: Sequence[Item]) -> dict[str, str]:
     return {person: first.setdefault(int(member[number[person]]), person) for person in people}
 
 
-def _shared(items: Sequence[Item], fixed: Mapping[str, str]) -> int:
+def _shared(items: Sequence[Item], splits: Mapping[str, str]) -> int:
     places: dict[str, set[str]] = {}
     for item in items:
-        if item.name in fixed:
-            places.setdefault(item.identity, set()).add(fixed[item.name])
+        if item.name in splits:
+            places.setdefault(item.identity, set()).add(splits[item.name])
     return sum(len(found) > 1 for found in places.values())
 
 

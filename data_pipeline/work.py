@@ -17,6 +17,9 @@ from kdjax import checks
 from kdjax.data_pipeline import beam, workers
 from kdjax.data_pipeline.results import Result, load_result, save_result, write_whole
 
+END = "\n"
+"""What a kept key ends with."""
+
 SECONDS = 600.0
 """What an item may take, unless its data set says otherwise."""
 
@@ -125,10 +128,13 @@ def _content_key(task: Task) -> str:
         return task.key
     place = _place(task.folder, task.key, ".key")
     if place is not None and place.is_file():
-        return place.read_text("ascii")
+        kept = place.read_text("ascii", "replace")
+        # without its end it was cut off by a machine that went down
+        if kept.endswith(END):
+            return kept.removesuffix(END)
     found = task.content(task.item)
     if place is not None:
-        write_whole(place, found.encode("ascii"))
+        write_whole(place, f"{found}{END}".encode("ascii"))
     return found
 
 

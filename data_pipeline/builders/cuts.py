@@ -42,7 +42,8 @@ def same_frames(
     Raises:
       MediaError: it has other frames, another rate or another size.
     """
-    with open_source(path) as media:
+    only = best.names if isinstance(best, Frames) else None
+    with open_source(path, only) as media:
         if media.frames != best.frames:
             raise video.MediaError(
                 path, f"has {media.frames} frames, the best quality {best.frames}"

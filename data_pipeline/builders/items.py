@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ from kdjax.data_pipeline.builders import schema
 from kdjax.data_pipeline.builders.cuts import Cut, same_frames
 from kdjax.data_pipeline.builders.options import MediaConfig
 from kdjax.data_pipeline.builders.squares import Scene, moved_square, square_of
-from kdjax.data_pipeline.frames import Frames, open_source
+from kdjax.data_pipeline.frames import Frames, common_names, open_source
 from kdjax.data_pipeline.results import Result
 from kdjax.data_pipeline.trees.item import Item, find_files
 
@@ -56,7 +57,9 @@ def content_of(task: Task) -> str:
 def _files(place: Path) -> list[Path]:
     """Returns a file, or the files of a folder as far as it can be looked into."""
     with suppress(checks.UserError):
-        return sorted(find_files(place)) if place.is_dir() else [place]
+        found = sorted(find_files(place)) if os.path.isdir(place) else [place]
+        # opening a pipe waits for whoever writes to it
+        return [path for path in found if os.path.isfile(path)]
     return []
 
 
@@ -85,10 +88,16 @@ def process_item(task: Task) -> Result:
     best, *others = task.item.files.items()
     cuts: dict[int, Cut] = {}
     try:
-        with open_source(best[1]) as media:
+        wanted = [path for quality, path in others if quality in task.qualities]
+        common = common_names([best[1], *wanted])
+        with open_source(best[1], common) as media:
             result["source"] = {"codec": media.codec, "lossless": media.lossless}
             still = media.frames == 1 and not isinstance(media, Frames)
-            track = None if still or task.item.cropped else _track(best[1], task.config, result)
+            track = None
+            if not (still or task.item.cropped):
+                track = _track(best[1], common, task.config, result)
+            if isinstance(media, Frames) and media.left_out:
+                result["notes"]["frames_not_in_all_qualities"] = media.left_out
             for clip in _clips(media, task.config):
                 box = _face(clip, track, task)
                 if box is None:
@@ -117,9 +126,11 @@ def process_item(task: Task) -> Result:
     return result
 
 
-def _track(path: Path, config: MediaConfig, result: Result) -> tracking.Track:
+def _track(
+    path: Path, only: frozenset[str] | None, config: MediaConfig, result: Result
+) -> tracking.Track:
     """Follows the largest face of a video; the video is decoded once for it, one frame at a time."""
-    with open_source(path) as media:
+    with open_source(path, only) as media:
         positions = clips.spread(config.frames_per_video, media.frames)
         detector = faces.make_detector(config.detector)
         track = tracking.find_track(

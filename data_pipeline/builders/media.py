@@ -58,8 +58,8 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
             )
         super().__init__(config=config, **arguments)
         self.skipped += self._tree.skipped
-        if isinstance(config, TreeConfig) and not config.reencode:
-            self._leave_out_incomplete()
+        if isinstance(config, TreeConfig):
+            self._leave_out_incomplete(reencode=config.reencode)
         self.notes |= self._tree.notes
 
     def qualities(self) -> tuple[str, ...]:
@@ -109,13 +109,19 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
         """Returns the number of items, and a hash of the names and sizes of their files."""
         return dict(item.summary(self._tree.items))
 
-    def _leave_out_incomplete(self) -> None:
-        """Leaves out what lacks a quality that is stored."""
+    def _leave_out_incomplete(self, *, reencode: bool) -> None:
+        """Leaves out what lacks a quality that is stored and is not made: none is made of a worse one."""
         kept = []
         for each in self._tree.items:
-            lacking = [quality for quality in self._qualities if quality not in each.files]
+            best = QUALITIES.index(next(iter(each.files)))
+            lacking = [
+                quality
+                for quality in self._qualities
+                if quality not in each.files and not (reencode and QUALITIES.index(quality) > best)
+            ]
             if lacking:
                 reason = f"has no {' and no '.join(lacking)}"
+                reason += ", nor a better file to make it from" if reencode else ""
                 self.skipped.append({"item": each.name, "reason": reason})
             else:
                 kept.append(each)

@@ -43,7 +43,7 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
         for path in videos_in(folder):
             shown, name = path.relative_to(source).as_posix(), path.stem
             entry = known.pop(path.name, None)
-            label = LABELS.get(entry.get("label", "")) if isinstance(entry, Mapping) else None
+            label = LABELS.get(str(entry.get("label"))) if isinstance(entry, Mapping) else None
             if label is None:
                 skipped.append(skip(shown, "metadata.json does not say REAL or FAKE of it"))
                 continue

@@ -66,13 +66,16 @@ class Tree:
 
 
 def summary(items: Iterable[Item]) -> dict[str, str | int]:
-    """Returns what tells one state of a source from another: its files' names and sizes."""
+    """Returns what tells one state of a source from another: its files' names and sizes, and what is said of them."""
     digest = hashlib.sha256()
     count = 0
     for item in items:
         count += 1
         sizes = "\0".join(str(_size(path)) for path in _paths(item))
-        line = f"{item.name}\0{item.label}\0{sizes}\n"
+        told = "\0".join(
+            (item.forgery, item.split, item.video, str(item.cropped), *item.files, *item.people)
+        )
+        line = f"{item.name}\0{item.label}\0{sizes}\0{told}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return {"files": count, "fingerprint": digest.hexdigest()[:16]}
 
@@ -118,7 +121,8 @@ def find_files(root: Path) -> Iterator[Path]:
 
 
 def _paths(item: Item) -> list[Path]:
-    return [*item.files.values(), *([item.mask] if item.mask else [])]
+    beside = (item.mask, item.landmarks)
+    return [*item.files.values(), *(path for path in beside if path is not None)]
 
 
 def _size(path: Path) -> int:
@@ -131,7 +135,7 @@ def _states(path: Path) -> list[os.stat_result]:
     """Returns the states of a file, or of a folder's files in the order of their names; nothing if it is gone."""
     found = []
     with suppress(OSError):
-        for each in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for each in sorted(path.iterdir()) if os.path.isdir(path) else [path]:
             with suppress(OSError):
                 found.append(each.stat())
     return found

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
         if place in items:
             raise checks.UserError(f"{source}, row {number}: {item.name} is there twice")
         items[place] = item
+    _check_videos(source, items.values())
     if not items:
         raise checks.UserError(f"{source} has no row; expected are {SHAPE}")
     if {item.label for item in items.values()} != {0, 1}:
@@ -57,6 +58,23 @@ def scan(source: Path, output: Path, *, part: str = "all", splits: str = "offici
         )
     forgeries = sorted({item.forgery for item in items.values()} - {"none"})
     return Tree(sorted(items.values(), key=lambda each: each.name), forgeries=("none", *forgeries))
+
+
+def _check_videos(source: Path, items: Iterable[Item]) -> None:
+    """Raises UserError where rows of one `video` are of two people, classes, forgeries or splits."""
+    first: dict[str, Item] = {}
+    for item in items:
+        other = first.setdefault(item.video or item.name, item)
+        for what, own, its in (
+            ("identity", item.people, other.people),
+            ("label", item.label, other.label),
+            ("forgery", item.forgery, other.forgery),
+            ("split", item.split, other.split),
+        ):
+            if own != its:
+                raise checks.UserError(
+                    f"{source}: {other.name} and {item.name} are of one video, {item.video!r}, and differ in {what}"
+                )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -72,8 +90,12 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             if line.strip():
                 yield number, _texts(path, number, _parsed(path, number, line))
         return
-    for number, row in enumerate(csv.DictReader(text.splitlines(), restkey=""), 1):
-        yield number, _texts(path, number, row)
+    number = 0
+    try:
+        for number, row in enumerate(csv.DictReader(text.splitlines(), restkey=""), 1):
+            yield number, _texts(path, number, row)
+    except csv.Error as error:
+        raise checks.UserError(f"{path}, row {number + 1} is no row of a table: {error}") from error
 
 
 def _parsed(path: Path, number: int, line: str) -> Any:
@@ -99,7 +121,7 @@ def _item(source: Path, number: int, row: dict[str, str], *, drawn: bool) -> Ite
         "raw": row.get("raw") or row.get("path", ""),
         **{q: row.get(q, "") for q in QUALITIES[1:]},
     }
-    files = {quality: _path(source, place) for quality, place in places.items() if place}
+    files = {quality: _path(source, number, place) for quality, place in places.items() if place}
     label = LABELS.get(row.get("label", "").lower())
     split = SPLITS.get(row.get("split", "").lower())
     what = f"{source}, row {number}"
@@ -129,10 +151,21 @@ def _item(source: Path, number: int, row: dict[str, str], *, drawn: bool) -> Ite
         forgery if label else "none",
         tuple(each for each in people if each),
         "" if drawn else split,
-        _path(source, row["mask"]) if row.get("mask") else None,
+        _path(source, number, row["mask"]) if row.get("mask") else None,
         video=row.get("video", ""),
     )
 
 
-def _path(table: Path, place: str) -> Path:
-    return table.parent / Path(place).expanduser()
+def _path(table: Path, number: int, place: str) -> Path:
+    """Returns where a file lies; UserError for a text that can be no path."""
+    try:
+        os.fsencode(place)
+        if "\0" in place:
+            raise ValueError
+        expanded = Path(place).expanduser()
+    except RuntimeError:
+        # nobody is called so: a file whose name begins with ~
+        expanded = Path(place)
+    except ValueError as error:
+        raise checks.UserError(f"{table}, row {number}: {place!r:.80} is no path") from error
+    return table.parent / expanded

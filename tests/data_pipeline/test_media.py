@@ -404,3 +404,89 @@ def test_what_cv2_reads_is_what_was_written(make, tmp_path):
     pixels = make.moving_frames(1)[0]
     path = make.write_image(tmp_path / "a.png", pixels)
     np.testing.assert_array_equal(frame_of(path, 0), cv2.imread(str(path))[..., ::-1])
+
+
+def test_none_is_made_of_a_worse_one(ffpp, tmp_path):
+    """One video has lost its c23, and c23 is not made of c40; another has lost its c40, which is made of c23."""
+    original = ffpp / "original_sequences/youtube"
+    (original / "c23/videos/071.mp4").unlink()
+    (original / "c40/videos/054.mp4").unlink()
+    path = run(ffpp, tmp_path / "out", reencode=True)
+    manifest = json.loads((path / "manifest.json").read_text())
+    [entry] = manifest["skipped"]["items"]
+    assert entry["item"].endswith("071.mp4")
+    assert entry["reason"] == "has no c23, nor a better file to make it from"
+    assert manifest["qualities"]["c40"] == "the source; c23 by H.264, crf 40 (of 1 items)"
+
+
+def test_frames_of_several_qualities_are_matched_by_name(make, tmp_path):
+    """Each folder has lost another frame: what all have is stored, and the mask of the same name."""
+    source = tmp_path / "table"
+    rows = ["path,label,split,c40,mask"]
+    frames = make.moving_frames(4, 48, 48)
+    for split in ("train", "validation", "test"):
+        for label in ("real", "fake"):
+            name = f"{split}{label}"
+            for kind, lost, factor in (("raw", 2, 1), ("c40", 1, 2), ("mask", None, None)):
+                folder = source / kind / name
+                folder.mkdir(parents=True)
+                for k in range(4):
+                    if k != lost:
+                        pixels = np.full((48, 48, 3), 255 * (k == 3), np.uint8)
+                        pixels = frames[k] // factor if factor else pixels
+                        make.write_image(folder / f"{k:03}.png", pixels)
+            rows.append(f"raw/{name},{label},{split},c40/{name},mask/{name}")
+    (source / "t.csv").write_text("\n".join(rows) + "\n")
+    path = run(source / "t.csv", tmp_path / "out", "videos", image_size=42, frames_per_video=9)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["notes"] == {"frames_not_in_all_qualities": 6}
+    _, found = examples(path)
+    assert sorted(int(each["frame"]) for each in found["test"]) == [0, 0, 1, 1]
+    for each in found["test"]:
+        k = (0, 3)[int(each["frame"])]
+        square = faces.square_around(FACE, 1.3, 48, 48)
+        for quality, factor in (("raw", 1), ("c40", 2)):
+            expected = faces.crop(frames[k] // factor, square, 42)
+            np.testing.assert_array_equal(each["image"][quality], expected)
+        assert each["forgery_mask"].max() == 255 * (k == 3)
+
+
+def test_another_table_is_another_data_set(make, tmp_path):
+    rows = ["path,label,identity"]
+    for number in range(8):
+        for label in ("real", "fake"):
+            make.write_image(tmp_path / f"{label}{number}.png", make.moving_frames(1)[0])
+            rows.append(f"{label}{number}.png,{label},p{number}")
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(rows) + "\n")
+    run(table, tmp_path / "out", "videos")
+    table.write_text("\n".join(rows).replace("real7.png,real,p7", "real7.png,real,p0") + "\n")
+    with pytest.raises(UserError, match="holds another data set"):
+        run(table, tmp_path / "out", "videos")
+    run(table, tmp_path / "out", "videos", overwrite=True)
+
+
+def test_a_data_set_that_is_a_test_alone(make, tmp_path):
+    rows = ["path,label,split"]
+    for number in range(3):
+        for label in ("real", "fake"):
+            make.write_image(tmp_path / f"{label}{number}.png", make.moving_frames(1)[0])
+            rows.append(f"{label}{number}.png,{label},test")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    path = run(tmp_path / "t.csv", tmp_path / "out", "videos")
+    dataset = open_dataset(path)
+    assert dataset.sizes == {"test": 6}
+    assert len(dataset.labels("train")["label"]) == 0
+    assert json.loads((path / "manifest.json").read_text())["counts"]["train"]["records"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": -1}, "workers=-1 must be at least 0"),
+        ({"beam_options": "'"}, "No closing quotation"),
+    ],
+)
+def test_options_of_the_work_that_are_wrong(ffpp, tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        run(ffpp, tmp_path / "out", **options)

@@ -99,6 +99,16 @@ def test_people_in_several_of_the_owners_splits_are_counted():
     assert assign([*items, again]).shared == 1
 
 
+def test_people_of_the_owners_test_who_are_in_what_is_drawn_are_counted():
+    items = [
+        item(f"{k}{label}", label, f"p{k}", split="train") for k in range(12) for label in (0, 1)
+    ]
+    tested = [
+        item(f"t{k}{label}", label, f"p{k}", split="test") for k in range(4) for label in (0, 1)
+    ]
+    assert assign([*items, *tested]).shared == 4
+
+
 def test_a_test_alone_is_enough_where_owners_made_it():
     items = [item("a", 0, "a", split="test"), item("b", 1, "b", split="test")]
     assert assign(items).of == {"a": "test", "b": "test"}

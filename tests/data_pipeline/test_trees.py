@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -345,18 +346,19 @@ def test_a_table_says_what_its_columns_say(tmp_path):
     path = write_table(
         tmp_path / "t.csv",
         ROWS + "a.mp4,real,train,anna,,,,,low/a.mp4\nb.png,FAKE,val,anna,ben,v1,swap,m.png,\n"
-        "c.png,1,test,,,v1,,,\n",
+        "c.png,1,test,,,v2,,,\nd.png,1,test,,,v2,,,\n",
     )
     tree = scan(table, path)
     assert facts(tree) == {
         "a.mp4": (0, "none", ("anna",), "train"),
         "b.png": (1, "swap", ("anna", "ben"), "validation"),
-        "c.png": (1, "unknown", ("v1",), "test"),
+        "c.png": (1, "unknown", ("v2",), "test"),
+        "d.png": (1, "unknown", ("v2",), "test"),
     }
-    first, second, third = tree.items
+    first, second, third, fourth = tree.items
     assert first.files == {"raw": tmp_path / "a.mp4", "c40": tmp_path / "low/a.mp4"}
     assert second.mask == tmp_path / "m.png"
-    assert second.video == third.video == "v1"
+    assert (second.video, third.video, fourth.video) == ("v1", "v2", "v2")
     assert tree.forgeries == ("none", "swap", "unknown")
     assert {item.split for item in scan(table, path, splits="drawn").items} == {""}
 
@@ -386,6 +388,18 @@ def test_a_table_of_json_lines(tmp_path):
         ("path,label,forgery\na,fake,a/b\n", "forgery='a/b' must be a short name"),
         ("path,label,forgery\na,real,swap\n", "row 1 is real and has the forgery 'swap'"),
         ("path,label,forgery\na,fake,none\n", "row 1 is fake and has the forgery 'none'"),
+        (
+            "path,label,video\na,fake,v\nb,real,v\n",
+            "a and b are of one video, 'v', and differ in label",
+        ),
+        (
+            "path,label,video,identity\na,fake,v,x\nb,fake,v,y\nc,real,,\n",
+            "a and b are of one video, 'v', and differ in identity",
+        ),
+        (
+            "path,label,video,split\na,fake,v,train\nb,fake,v,test\nc,real,,test\n",
+            "a and b are of one video, 'v', and differ in split",
+        ),
     ],
 )
 def test_a_table_that_is_wrong_is_one_line(tmp_path, text, words):
@@ -478,3 +492,55 @@ def test_a_folder_that_cannot_be_looked_into_costs_itself_alone(tmp_path, monkey
     assert len(items.content_of(task)) == 64
     assert items.process_item(task)["reason"] == "cannot be looked into"
     assert state_key(item)
+
+
+def test_a_source_is_another_when_what_is_said_of_it_changes(tmp_path):
+    files = {"raw": touch(tmp_path, "a.png") / "a.png"}
+    item = Item("a.png", files, 0, "none", ("anna",))
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "marks/0.npy").write_text("marks")
+    changes = [
+        {"people": ("ben",)},
+        {"split": "test"},
+        {"forgery": "swap"},
+        {"video": "v"},
+        {"files": {"c23": files["raw"]}},
+        {"landmarks": tmp_path / "marks"},
+    ]
+    found = {summary([Item(**{**vars(item), **each})])["fingerprint"] for each in ({}, *changes)}
+    assert len(found) == 1 + len(changes)
+    marked = Item(**{**vars(item), "landmarks": tmp_path / "marks"})
+    before = state_key(marked)
+    (tmp_path / "marks/0.npy").write_text("other marks")
+    assert state_key(marked) != before
+
+
+def test_what_is_no_file_costs_itself_alone(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    long = tmp_path / ("x" * 300 + ".mp4")
+    for place in (tmp_path / "pipe.mp4", long, Path(os.devnull)):
+        item = Item("odd", {"raw": place}, 0, "none", ("a",))
+        task = items.Task(item, TreeConfig(image_size=16), ("raw",))
+        assert len(items.content_of(task)) == 64
+        assert items.process_item(task)["reason"]
+        assert state_key(item)
+
+
+def test_odd_paths_of_a_table(tmp_path):
+    lines = [{"path": "\ud800.mp4", "label": 0}, {"path": "b.mp4", "label": 1}]
+    path = write_table(tmp_path / "t.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
+    with pytest.raises(UserError, match=r"row 1: .* is no path"):
+        scan(table, path)
+    path = write_table(tmp_path / "t.csv", "path,label\n~nobody at all/x.mp4,0\n~$b.mp4,1\n")
+    assert [item.files["raw"] for item in scan(table, path).items] == [
+        *(tmp_path / "~$b.mp4", tmp_path / "~nobody at all/x.mp4")
+    ]
+
+
+def test_metadata_of_dfdc_with_a_strange_label(tmp_path):
+    folder = touch(tmp_path, "p/a.mp4", "p/b.mp4", "p/c.mp4") / "p"
+    content = {"a.mp4": {"label": ["REAL"]}, "b.mp4": {"label": "REAL"}, "c.mp4": {"label": "FAKE"}}
+    (folder / "metadata.json").write_text(json.dumps(content))
+    assert reasons(scan(dfdc, tmp_path)) == {
+        "p/a.mp4": "metadata.json does not say REAL or FAKE of it"
+    }

@@ -189,6 +189,16 @@ def test_results_are_kept_under_their_content(functions, tmp_path):
     assert (tmp_path / "asked").read_text().split() == ["1", "2", "4"]
 
 
+@pytest.mark.parametrize("kept", ["", "0", "1"])
+def test_a_key_that_a_crash_cut_off_is_made_again(functions, tmp_path, kept):
+    effort = work.Work(tmp_path / "kept")
+    list(effort.run(functions.describe, [1, 2], keys=["a", "b"], content=functions.parity))
+    for path in (tmp_path / "kept").glob("*.key"):
+        path.write_text(kept)
+    again = effort.run(functions.describe, [1, 2], keys=["a", "b"], content=functions.parity)
+    assert [each["more"]["n"] for each in again] == [[1], [2]]
+
+
 def test_light_results_leave_out_what_is_kept(functions, tmp_path):
     effort = work.Work(tmp_path / "kept", 1)
     (found,) = effort.run(functions.describe, [2], keys=["a"], light=True)
