@@ -99,6 +99,7 @@ def prepare(
     described = manifest.describe(builder)
     _recover(output)
     if _is_there(output, described, overwrite):
+        _check_left_out(output, builder.items, max_skipped)
         print(f"{output} holds this data set already; it is kept as it is", file=sys.stderr)
         return output
     try:
@@ -207,6 +208,17 @@ def _is_there(output: Path, described: manifest.Manifest, overwrite: bool) -> bo
             "give another --output, or --overwrite to replace it"
         )
     return not changed
+
+
+def _check_left_out(output: Path, items: int, most: float) -> None:
+    """Raises UserError when a data set that is there has left out more than it may now."""
+    found = manifest.read(output) or {}
+    lost = found.get("skipped", {}).get("total", 0)
+    if lost > most * items:
+        raise checks.UserError(
+            f"{output} holds this data set already, and {lost} of {items} items are left out of it, more than "
+            f"--max_skipped={most:g}; remove it to prepare it anew"
+        )
 
 
 def _replaced(output: Path) -> Path:

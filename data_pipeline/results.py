@@ -15,6 +15,10 @@ Result = dict[str, Any]
 """What an item's function returns: NumPy arrays, bytes, and what JSON can hold."""
 
 
+AGAIN = "again"
+"""Field of a result that is not kept, since the same work may come to more another time."""
+
+
 def save_result(path: Path, key: str, result: Result) -> None:
     """Writes a result whole or not at all: to a temporary name first, then renamed."""
     arrays = {f"array/{k}": v for k, v in result.items() if isinstance(v, np.ndarray)}

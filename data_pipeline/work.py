@@ -15,7 +15,7 @@ import tqdm
 
 from kdjax import checks
 from kdjax.data_pipeline import beam, workers
-from kdjax.data_pipeline.results import Result, load_result, save_result, write_whole
+from kdjax.data_pipeline.results import AGAIN, Result, load_result, save_result, write_whole
 
 END = "\n"
 """What a kept key ends with."""
@@ -62,7 +62,7 @@ class Work:
           keys: a distinct name for each item and its state. What follows a NUL character is not shown.
           content: a module-level function `item -> text` in ASCII that tells all that its result depends on, such as
             the hash of its files; results are kept under that, and it is asked again only when the item's key is
-            another. Without it results are kept under the key.
+            another. Where it is empty the result is not kept. Without it results are kept under the key.
           lost: makes the result of an item that hangs or whose process dies, from the reason; it is not kept. Without
             it that ends the work.
           seconds: what each item may take.
@@ -108,11 +108,11 @@ def finish(task: Task) -> Result:
     """Takes the kept result or makes it; runs in a worker, or here when there are none."""
     try:
         key = _content_key(task)
-        place = _place(task.folder, key, ".npz")
+        place = _place(task.folder, key, ".npz") if key else None
         result = load_result(place, key) if place is not None else None
         if result is None:
             result = task.function(task.item)
-            if place is not None:
+            if place is not None and not result.pop(AGAIN, False):
                 save_result(place, key, result)
     except Exception as error:
         error.add_note(f"while working on {_shown_key(task.key)}")
@@ -133,7 +133,7 @@ def _content_key(task: Task) -> str:
         if kept.endswith(END):
             return kept.removesuffix(END)
     found = task.content(task.item)
-    if place is not None:
+    if place is not None and found:
         write_whole(place, f"{found}{END}".encode("ascii"))
     return found
 

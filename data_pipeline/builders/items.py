@@ -27,7 +27,7 @@ from kdjax.data_pipeline.builders.cuts import Cut, same_frames
 from kdjax.data_pipeline.builders.options import MediaConfig
 from kdjax.data_pipeline.builders.squares import Scene, moved_square, square_of
 from kdjax.data_pipeline.frames import Frames, common_names, open_source
-from kdjax.data_pipeline.results import Result
+from kdjax.data_pipeline.results import AGAIN, Result
 from kdjax.data_pipeline.trees.item import Item, find_files
 
 
@@ -40,7 +40,10 @@ class Task(NamedTuple):
 
 
 def content_of(task: Task) -> str:
-    """Returns a hash of all that decides the result of an item but the options: its name, its facts and its files."""
+    """Returns a hash of all that decides the result of an item but the options: its name, its facts and its files.
+
+    Nothing where a file cannot be read: tomorrow it may be.
+    """
     item = task.item
     digest = hashlib.sha256()
     facts = (item.name, item.label, item.forgery, item.cropped, bool(item.mask), list(item.files))
@@ -49,8 +52,11 @@ def content_of(task: Task) -> str:
     for place in (*item.files.values(), *beside):
         for path in _files(place):
             digest.update(f"\0{path.name}\0".encode("utf-8", "surrogateescape"))
-            with suppress(OSError), path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            try:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError:
+                return ""
     return digest.hexdigest()
 
 
@@ -119,7 +125,9 @@ def process_item(task: Task) -> Result:
                 _add_masks(result, task.item.mask, media, cuts, task.config)
     except video.MediaError as error:
         return lost_item(error.reason)
-    except (cv2.error, ValueError, OverflowError, MemoryError) as error:
+    except MemoryError:
+        return {**lost_item("cannot be worked on: too little memory"), AGAIN: True}
+    except (cv2.error, ValueError, OverflowError) as error:
         return lost_item(f"cannot be worked on: {checks.kind_and_line(error)}")
     if not result["examples"]:
         result["reason"] = "no face was found"

@@ -58,6 +58,7 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
             )
         super().__init__(config=config, **arguments)
         self.skipped += self._tree.skipped
+        self.items = len(self._tree.items) + len(self._tree.skipped)
         if isinstance(config, TreeConfig):
             self._leave_out_incomplete(reencode=config.reencode)
         self.notes |= self._tree.notes
@@ -159,12 +160,12 @@ class MediaDataset(schema.FaceDataset, skip_registration=True):  # type: ignore[
 
     def _check_skipped(self) -> None:
         """Raises UserError when more was left out than may be."""
-        total = len(self._tree.items) + len(self._tree.skipped)
-        if len(self.skipped) <= self.max_skipped * total:
+        if len(self.skipped) <= self.max_skipped * self.items:
             return
         reasons = Counter(entry["reason"] for entry in self.skipped).most_common(3)
         raise checks.UserError(
-            f"{len(self.skipped)} of {total} items would be left out, more than --max_skipped={self.max_skipped:g}: "
+            f"{len(self.skipped)} of {self.items} items would be left out, more than "
+            f"--max_skipped={self.max_skipped:g}: "
             + "; ".join(f"{reason} ({count})" for reason, count in reasons)
             + "; with a larger share the same command goes on from there"
         )

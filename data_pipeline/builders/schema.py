@@ -61,6 +61,7 @@ class FaceDataset(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         self.work = work
         self.skipped: list[dict[str, str]] = []
         self.notes: dict[str, int] = {}
+        self.items = 0
         self.max_skipped = 1.0
         self.codecs: dict[str, dict[str, int]] = {}
         super().__init__(file_format="array_record", **arguments)

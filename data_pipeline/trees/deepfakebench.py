@@ -1,6 +1,7 @@
 """Frames that DeepfakeBench has cut out (Yan et al. 2023), with the JSON that says what they are."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,7 +118,7 @@ def _beside(source: Path, frames: Path) -> Path | None:
     """Returns the folder of landmarks, which lies as that of the frames does."""
     parts = ["landmarks" if part == "frames" else part for part in frames.relative_to(source).parts]
     folder = source.joinpath(*parts)
-    return folder if folder != frames and folder.is_dir() else None
+    return folder if folder != frames and os.path.isdir(folder) else None
 
 
 def _folder(source: Path, frames: Any) -> Path | None:
@@ -129,7 +130,7 @@ def _folder(source: Path, frames: Any) -> Path | None:
         return None
     for start in range(len(parts)):
         folder = source.joinpath(*parts[start:])
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return folder
     return None
 

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from kdjax.checks import UserError
 from kdjax.data_pipeline import compression, faces, records, video
-from kdjax.data_pipeline.builders import media
+from kdjax.data_pipeline.builders import items, media
 from kdjax.data_pipeline.faces import Box
 from kdjax.data_pipeline.loader import training_batches
 from kdjax.data_pipeline.prepare import prepare
@@ -490,3 +490,51 @@ def test_a_data_set_that_is_a_test_alone(make, tmp_path):
 def test_options_of_the_work_that_are_wrong(ffpp, tmp_path, options, words):
     with pytest.raises(UserError, match=words):
         run(ffpp, tmp_path / "out", **options)
+
+
+def test_what_cannot_be_read_for_a_while_is_not_lost_for_good(ffpp, tmp_path, monkeypatch):
+    """Whoever runs tests as root may read everything; so the file is refused by hand."""
+    [path] = ffpp.rglob("c23/videos/071.mp4")
+    whole = type(path).open
+
+    def refuse(self, *arguments, **more):
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+        return whole(self, *arguments, **more)
+
+    def lost(task):
+        return items.lost_item("cannot be read") if task.item.files["c23"] == path else real(task)
+
+    real = items.process_item
+    with monkeypatch.context() as patched:
+        patched.setattr(type(path), "open", refuse)
+        patched.setattr(media, "process_item", lost)
+        with pytest.raises(UserError, match="1 of 12 items would be left out"):
+            run(ffpp, tmp_path / "out", max_skipped=0)
+    out = run(ffpp, tmp_path / "out", max_skipped=0)
+    assert json.loads((out / "manifest.json").read_text())["skipped"]["total"] == 0
+
+
+def test_a_data_set_that_is_there_may_have_lost_too_much(ffpp, tmp_path):
+    [path] = ffpp.rglob("c40/videos/071.mp4")
+    path.write_bytes(b"nothing")
+    run(ffpp, tmp_path / "out")
+    run(ffpp, tmp_path / "out", max_skipped=0.1)
+    with pytest.raises(
+        UserError, match=r"and 1 of 12 items are left out of it, more than --max_skipped=0\.05"
+    ):
+        run(ffpp, tmp_path / "out", max_skipped=0.05)
+    assert (tmp_path / "out/manifest.json").exists()
+
+
+def test_an_item_that_wanted_too_much_memory_is_tried_again(ffpp, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(items, "common_names", full)
+        with pytest.raises(
+            UserError, match=r"no item of the source can be used: .* too little memory"
+        ):
+            run(ffpp, tmp_path / "out")
+    run(ffpp, tmp_path / "out", max_skipped=0)
