@@ -37,7 +37,7 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
      "8 bits; default: 0"),
     ("takes", int, FOLDER, "how often a still is taken, cut out a little differently and forged anew "
      "each time; default: 1"),
-    ("encoding", str, "", "how images are stored: png, raw (read fastest, 1.4 times as large), or "
+    ("encoding", str, "", "how images are stored: png, raw (read fastest, 1.6 times as large), or "
      "jpeg and webp, which lose; default: png"),
     ("test_share", float, FILES, "share of the people in the test; default: 0.15"),
     ("identities", int, SYNTH, "people to draw; default: 240"),

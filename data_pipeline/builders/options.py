@@ -26,7 +26,7 @@ class MediaConfig(tfds.core.BuilderConfig):
         of a model, a dlib shape predictor (`.dat`) or YuNet (`.onnx`).
       detect_every: frames of a video between two searches for faces.
       test_share: share of the people that are kept for the test; 15 % validate, the rest trains.
-      encoding: how images are stored: `png`, `raw` (read fastest, 1.4 times as large), or `jpeg` and `webp`, which
+      encoding: how images are stored: `png`, `raw` (read fastest, 1.6 times as large), or `jpeg` and `webp`, which
         lose.
     """
 
