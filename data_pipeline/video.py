@@ -24,7 +24,7 @@ LOSSLESS = (
 """FFmpeg's names of codecs that lose nothing."""
 
 LOSSLESS_PROFILES = ("High 4:4:4 Predictive",)
-"""H.264's profile at crf 0: FaceForensics++ calls its `raw` videos c0 for that."""
+"""H.264's profile at crf 0, which FaceForensics++ calls its `raw` videos c0 for. Full colour alone needs it too."""
 
 ODDITIES = ("of_variable_rate", "interlaced", "with_non_square_pixels", "with_transparency")
 """What is worth knowing of a video whose frames are stored as they are: fields stay woven, pixels are not stretched."""
@@ -48,7 +48,8 @@ class Media:
       format: FFmpeg's name of its container.
       frames: how many frames it holds, 1 for a still image; found without decoding.
       codec: FFmpeg's name of what decodes it.
-      lossless: whether its codec loses nothing: of WebP and JPEG 2000, which can do both, False.
+      lossless: whether its codec loses nothing: of WebP, JPEG 2000 and H.264 of full
+        colour, which can do both, False.
       rate: frames a second, as its container says; 0 where it does not.
       size: width and height of the stored frames in pixels.
       oddities: names of `ODDITIES` that it has; that frames are interlaced is known when one has been read.
@@ -69,7 +70,8 @@ class Media:
         self.rate = float(stream.average_rate or 0)
         self.size = (context.width, context.height)
         self.codec = context.name
-        self.lossless = self.codec in LOSSLESS or context.profile in LOSSLESS_PROFILES
+        exact = context.profile in LOSSLESS_PROFILES and "444" not in str(context.pix_fmt)
+        self.lossless = self.codec in LOSSLESS or exact
         self.oddities = set(oddities)
         if (stream.sample_aspect_ratio or 1) != 1:
             self.oddities.add("with_non_square_pixels")

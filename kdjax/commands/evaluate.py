@@ -6,6 +6,7 @@ from kdjax import configs
 from kdjax.commands.tables import print_corruptions, print_results
 from kdjax.data_pipeline.corruptions import KINDS
 from kdjax.train.evaluation import evaluate_run, evaluation_name
+from kdjax.train.run import Run
 
 
 def run(options: argparse.Namespace) -> None:
@@ -14,6 +15,9 @@ def run(options: argparse.Namespace) -> None:
     extensions = configs.program(options.program)
     qualities = _listed(options.qualities)
     corruptions = KINDS if options.corruptions == "all" else _listed(options.corruptions)
+    # before the first is evaluated: a pattern may have caught a table beside the runs
+    for folder in options.runs:
+        Run(folder)
     for folder in options.runs:
         evaluate_run(
             folder,

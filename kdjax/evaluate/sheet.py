@@ -48,7 +48,8 @@ def write_sheet(dataset: Dataset, manifest: dict[str, Any], output: Path) -> Pat
         )
     )
     try:
-        write_text(output, page)
+        # names of files that are no UTF-8
+        write_text(output, page.encode("utf-8", "replace").decode())
     except OSError as error:
         raise UserError(f"cannot write the sheet {output}: {error.strerror}") from error
     return output

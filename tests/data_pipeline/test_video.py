@@ -385,3 +385,27 @@ def test_wrong_clips_are_refused_by_name():
 
 def test_the_encoder_says_its_version():
     assert compression.encoder_version().split()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("options", "lossless"),
+    [
+        ({"crf": "0"}, True),
+        ({"crf": "1"}, False),
+        ({"crf": "45", "pix_fmt": "yuv444p"}, False),
+        ({"qp": "0"}, True),
+    ],
+)
+def test_h264_that_loses_nothing_is_told_by_its_profile(make, tmp_path, options, lossless):
+    """Full colour has the same profile, lossy or not: of that nobody knows."""
+    options = dict(options)
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height = 96, 64
+        stream.pix_fmt = options.pop("pix_fmt", "yuv420p")
+        for pixels in make.moving_frames(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    with video.open_media(path) as media:
+        assert media.lossless == lossless
