@@ -126,6 +126,11 @@ def own_network(
                 f"normalisation of network {name!r}: {what} must be three numbers{' above 0' * (what == 'std')}, one "
                 f"a channel; it is {numbers}"
             )
+        if what == "mean" and max(numbers) > 1:
+            raise UserError(
+                f"normalisation of network {name!r}: its mean is {numbers}, but images are in [0, 1]; divide mean and "
+                "std by 255"
+            )
     return made
 
 

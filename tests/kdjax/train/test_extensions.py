@@ -424,6 +424,10 @@ FAILS = {
         "networks", lambda: Network(create("resnet_tiny"), (0.5, 0.5), (1.0, 1.0)),
         "normalisation of network 'mine': mean must be three numbers",
     ),
+    "mean of 8 bits": (
+        "networks", lambda: Network(create("resnet_tiny"), (123.0, 117.0, 104.0), (58.0, 57.0, 57.0)),
+        r"normalisation of network 'mine': its mean is \[123.*images are in \[0, 1\]; divide mean and std by 255",
+    ),
     "no deviation": (
         "networks", lambda: Network(create("resnet_tiny"), (0.5,) * 3, (0.0,) * 3),
         "normalisation of network 'mine': std must be three numbers above 0",
