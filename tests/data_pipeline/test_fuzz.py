@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from kdjax.data_pipeline import results, work
+from kdjax.data_pipeline import faces, results, work
 from kdjax.data_pipeline.builders import items
 from kdjax.data_pipeline.builders.options import FolderConfig
 from kdjax.data_pipeline.trees.item import Item, state_key
@@ -33,6 +33,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def process(tmp_path, monkeypatch):
     (tmp_path / "fuzz_functions.py").write_text(FUNCTIONS)
+    # what is imported here changes it; tests that come later want their own
+    monkeypatch.setattr(faces, "make_detector", faces.make_detector)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("fuzz_functions", None)
