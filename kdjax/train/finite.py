@@ -46,23 +46,20 @@ def _broken(values: Mapping[str, float]) -> str:
 def idle_terms(
     run: Path, ratios: Mapping[str, float], before: int, ramps: Collection[str]
 ) -> Iterator[str]:
-    """Yields a line for each term without a gradient at the first step.
+    """Yields lines on terms whose gradient is not finite, and on those that have none at the first step.
 
     Args:
       run: folder of the run.
       ratios: of the terms' gradients to the cross-entropy's, by `gradient_ratio/TERM`.
       before: how many steps came before.
       ramps: weights that change during the run; with any, a term may begin at 0.
-
-    Raises:
-      UserError: when a gradient is not finite, which the term's own value need not tell.
     """
     names = {key.partition("/")[2]: value for key, value in ratios.items()}
     broken = [name for name, value in names.items() if not np.isfinite(value)]
     if broken:
-        raise UserError(
-            f"a gradient of {run} is not finite at step {before + 1}, of {' or '.join(broken)}, whatever the value is "
-            "(as of a square root or a norm at 0): mend it there"
+        yield (
+            f"{run.name}: a gradient is not finite at step {before + 1}, of {' or '.join(broken)}, whatever the value "
+            "is (as of a square root or a norm at 0): mend it there"
         )
     for name, value in names.items():
         if value == 0 and not before and not ramps:

@@ -174,6 +174,7 @@ class _Trainer:
                 measured = self.gradients.ratios(replicated, batch)
                 for line in finite.idle_terms(self.folder, measured, step, plan.parts.ramps):
                     progress.say(line)
+                measured = {key: value for key, value in measured.items() if not np.isnan(value)}
             replicated, metrics = self.train_step(replicated, self.teachers, batch)
             step += 1
             pending.append(metrics)
