@@ -115,7 +115,7 @@ def torch_batches(dataset: PreparedDataset, batch: int, num_workers: int) -> Ite
 
     torch.set_num_threads(1)
     loader = DataLoader(
-        Examples(dataset),  # type: ignore[arg-type]
+        Examples(dataset),
         batch_size=batch,
         shuffle=True,
         drop_last=True,

@@ -112,7 +112,8 @@ def finish(task: Task) -> Result:
         result = load_result(place, key) if place is not None else None
         if result is None:
             result = task.function(task.item)
-            if place is not None and not result.pop(AGAIN, False):
+            again = result.pop(AGAIN, False)
+            if place is not None and not again:
                 save_result(place, key, result)
     except Exception as error:
         error.add_note(f"while working on {_shown_key(task.key)}")

@@ -46,7 +46,7 @@ def claim_run(run: Path, config: ConfigDict, inputs: Mapping[str, Any]) -> None:
     """
     files = RunFolder(run)
     if files.is_run and has_results(run):
-        check_claim(run, config)
+        _check_same_config(run, config)
         found = files.read_inputs()
         if found.get("dataset") != inputs["dataset"]:
             raise UserError(

@@ -451,29 +451,30 @@ def test_frames_of_several_qualities_are_matched_by_name(make, tmp_path):
         assert each["forgery_mask"].max() == 255 * (k == 3)
 
 
-def test_another_table_is_another_data_set(make, tmp_path):
-    rows = ["path,label,identity"]
-    for number in range(8):
+def picture_table(make, folder, column, values):
+    """Writes a real and a fake picture for each value of a column, and the table that says so."""
+    rows = [f"path,label,{column}"]
+    for number, value in enumerate(values):
         for label in ("real", "fake"):
-            make.write_image(tmp_path / f"{label}{number}.png", make.moving_frames(1)[0])
-            rows.append(f"{label}{number}.png,{label},p{number}")
-    table = tmp_path / "t.csv"
+            make.write_image(folder / f"{label}{number}.png", make.moving_frames(1)[0])
+            rows.append(f"{label}{number}.png,{label},{value}")
+    table = folder / "t.csv"
     table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def test_another_table_is_another_data_set(make, tmp_path):
+    table = picture_table(make, tmp_path, "identity", [f"p{number}" for number in range(8)])
     run(table, tmp_path / "out", "videos")
-    table.write_text("\n".join(rows).replace("real7.png,real,p7", "real7.png,real,p0") + "\n")
+    table.write_text(table.read_text().replace("real7.png,real,p7", "real7.png,real,p0"))
     with pytest.raises(UserError, match="holds another data set"):
         run(table, tmp_path / "out", "videos")
     run(table, tmp_path / "out", "videos", overwrite=True)
 
 
 def test_a_data_set_that_is_a_test_alone(make, tmp_path):
-    rows = ["path,label,split"]
-    for number in range(3):
-        for label in ("real", "fake"):
-            make.write_image(tmp_path / f"{label}{number}.png", make.moving_frames(1)[0])
-            rows.append(f"{label}{number}.png,{label},test")
-    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
-    path = run(tmp_path / "t.csv", tmp_path / "out", "videos")
+    table = picture_table(make, tmp_path, "split", ["test"] * 3)
+    path = run(table, tmp_path / "out", "videos")
     dataset = open_dataset(path)
     assert dataset.sizes == {"test": 6}
     assert len(dataset.labels("train")["label"]) == 0
