@@ -114,6 +114,19 @@ def test_a_damaged_result_is_made_again(functions, tmp_path, damage):
     assert calls(tmp_path) == [2, 2]
 
 
+def test_a_result_that_calls_itself_encrypted_is_made_again(functions, tmp_path):
+    """One flipped bit in the archive's directory, and Python's reader asks for a password."""
+    effort = work.Work(tmp_path / "kept")
+    list(effort.run(functions.describe, [2], keys=["a"]))
+    (kept,) = (tmp_path / "kept").iterdir()
+    content = bytearray(kept.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    kept.write_bytes(content)
+    (result,) = effort.run(functions.describe, [2], keys=["a"])
+    assert result["more"] == {"n": [2]}
+    assert calls(tmp_path) == [2, 2]
+
+
 def test_a_pickle_among_the_results_is_not_loaded(functions, tmp_path):
     effort = work.Work(tmp_path / "kept")
     list(effort.run(functions.describe, [2], keys=["a"]))
