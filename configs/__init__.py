@@ -4,15 +4,14 @@ A configuration is named `METHOD[:NETWORK]` and changed by `--config.a.b=value`;
 """
 
 import importlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, FrozenConfigDict
-from ml_collections.config_dict import RequiredValueError
 
 from kdjax.checks import UserError, nearest
 from kdjax.configs import base, programs
+from kdjax.configs.flat import flatten, flatten_mapping, to_json, tuples
 from kdjax.configs.ranges import check_ranges
 from kdjax.configs.values import convert, is_none
 from kdjax.extensions import NOTHING, Extensions, of_program
@@ -177,57 +176,6 @@ def _may_be_empty(key: str, config: ConfigDict, value: Any) -> bool:
     return value in ("", ())
 
 
-def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every leaf as `(dotted key, value)`, references followed.
-
-    Raises:
-      UserError: for a required placeholder that was never filled in.
-    """
-    for key in config:
-        try:
-            value = config[key]
-        except RequiredValueError as error:
-            raise UserError(
-                f"{prefix}{key} is a placeholder that nobody filled in; set it in the program, or by "
-                f"--config.{prefix}{key}=VALUE"
-            ) from error
-        if isinstance(value, ConfigDict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def to_json(config: ConfigDict) -> dict[str, Any]:
-    """Returns the configuration as what JSON can hold; tuples become lists, NumPy's numbers numbers.
-
-    Raises:
-      UserError: for a value that JSON cannot hold, or a placeholder that was never filled in.
-    """
-    found: dict[str, Any] = {}
-    for key, block in config.items(preserve_field_references=True):
-        if isinstance(block, ConfigDict):
-            found[key] = {}
-    for key, value in flatten(config):
-        *path, leaf = key.split(".")
-        block = found
-        for part in path:
-            block = block.setdefault(part, {})
-        try:
-            block[leaf] = json.loads(json.dumps(value, default=_number))
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"{key}={value!r} is no number, text, boolean or list of such"
-            ) from error
-    return found
-
-
-def _number(value: Any) -> Any:
-    """Returns what a NumPy scalar or array holds, for JSON."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError
-
-
 def from_json(
     values: Mapping[str, Any], extensions: Extensions = NOTHING, *, recorded: bool = False
 ) -> ConfigDict:
@@ -247,7 +195,7 @@ def from_json(
     if recorded and not known:
         config = base.get_config("supervised")
         with config.unlocked():
-            config.method = ConfigDict(_tuples(values["method"]))
+            config.method = ConfigDict(tuples(values["method"]))
     else:
         config = _blank(method, extensions)
     if recorded:
@@ -258,10 +206,10 @@ def from_json(
             if isinstance(block, Mapping) and name not in config.method
         }
         with config.unlocked():
-            config.method.update(_tuples(unknown))
+            config.method.update(tuples(unknown))
     if recorded and isinstance(values.get("own"), Mapping) and "own" not in config:
         with config.unlocked():
-            config.own = ConfigDict(_tuples(values["own"]))
+            config.own = ConfigDict(tuples(values["own"]))
     config.notes.unlock()
     for key, value in flatten_mapping(values):
         override(config, key, value)
@@ -284,19 +232,3 @@ def _blank(method: str, extensions: Extensions) -> ConfigDict:
         known = (*NAMES, *extensions.methods)
         raise UserError(f"no method is called {method!r}; {nearest(method, known)}")
     return base.extend(_shipped(method).get_config(""), extensions)
-
-
-def flatten_mapping(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every leaf of nested mappings as `(dotted key, value)`."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten_mapping(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _tuples(value: Any) -> Any:
-    """Returns JSON with its lists as tuples, as configurations have them."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(part) for key, part in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

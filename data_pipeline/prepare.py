@@ -120,7 +120,7 @@ def _builder_class(dataset: str) -> type[FaceDataset]:
         from kdjax.data_pipeline.builders.synthfaces import SynthFaces
 
         return SynthFaces
-    from kdjax.data_pipeline.builders.media import BUILDERS
+    from kdjax.data_pipeline.builders.distributed import BUILDERS
 
     return BUILDERS[dataset]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from kdjax import arguments, cli, configs, losses, methods
-from kdjax.data_pipeline.builders.media import BUILDERS
+from kdjax.data_pipeline.builders.distributed import BUILDERS
 from kdjax.data_pipeline.trees import faceforensics
 from kdjax.extensions import NOTHING
 from kdjax.train.sweep import _plan, read_sweep

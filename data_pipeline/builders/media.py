@@ -18,19 +18,10 @@ from kdjax.data_pipeline.builders.items import (
     process_item,
     seconds_for,
 )
-from kdjax.data_pipeline.builders.options import FolderConfig, MediaConfig, TreeConfig
+from kdjax.data_pipeline.builders.options import MediaConfig, TreeConfig
 from kdjax.data_pipeline.estimate import estimate
 from kdjax.data_pipeline.results import Result
-from kdjax.data_pipeline.trees import (
-    celebdf,
-    deepfakebench,
-    dfdc,
-    faceforensics,
-    ffiw,
-    folder,
-    item,
-    table,
-)
+from kdjax.data_pipeline.trees import item
 from kdjax.data_pipeline.trees.item import Item
 from kdjax.types import FORGERIES, QUALITIES
 
@@ -249,55 +240,3 @@ def _stored(items: list[Item], config: MediaConfig) -> tuple[str, ...]:
             )
     below = QUALITIES[QUALITIES.index(there[0]) :] if config.reencode else there
     return tuple(config.qualities or below)
-
-
-class Folder(MediaDataset):
-    """Faces from the user's own images and videos, in three qualities."""
-
-    CONFIG = FolderConfig
-    TREE = folder
-
-
-class FaceForensics(MediaDataset):
-    """Faces from FaceForensics++ or DeepFakeDetection, in the qualities that were downloaded."""
-
-    name = "faceforensics"
-    TREE = faceforensics
-
-
-class CelebDF(MediaDataset):
-    """Faces from Celeb-DF."""
-
-    name = "celebdf"
-    TREE = celebdf
-
-
-class Ffiw(MediaDataset):
-    """Faces from FFIW10K."""
-
-    TREE = ffiw
-
-
-class Dfdc(MediaDataset):
-    """Faces from the training parts of the Deepfake Detection Challenge."""
-
-    TREE = dfdc
-
-
-class DeepfakeBench(MediaDataset):
-    """Faces that DeepfakeBench has cut out."""
-
-    name = "deepfakebench"
-    TREE = deepfakebench
-
-
-class Videos(MediaDataset):
-    """Faces from the videos and images of a table."""
-
-    TREE = table
-
-
-BUILDERS = {
-    each.name: each for each in (Folder, FaceForensics, CelebDF, Ffiw, Dfdc, DeepfakeBench, Videos)
-}
-"""The data sets made of files, by name."""

@@ -12,7 +12,7 @@ import numpy as np
 from kdjax import losses
 from kdjax.checks import check_choice, check_positive, nearest
 from kdjax.defaults import defaults
-from kdjax.extensions import NONE, Extensions, Factories, Factory, check_new
+from kdjax.extensions import NONE, Extensions, Factories, check_new
 from kdjax.methods import base
 from kdjax.methods.add import add
 from kdjax.methods.base import Inputs, Method, Network, Recorded, Teacher
@@ -24,6 +24,7 @@ from kdjax.methods.part import Part, assemble, checked_part
 from kdjax.methods.qad import qad
 from kdjax.methods.shares import part_shares
 from kdjax.methods.tokd import tokd
+from kdjax.options import Factory
 from kdjax.types import LABELS, Array
 
 __all__ = [

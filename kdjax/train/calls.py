@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.checks import UserError, first_line, kind_and_line
-from kdjax.extensions import Extensions, Factories, Factory
+from kdjax.extensions import Extensions, Factories
 from kdjax.methods import Method, Part, Recorded, Teacher
 from kdjax.methods.base import feature_shapes
+from kdjax.options import Factory
 from kdjax.train.programs import place_of
 
 Hint = Callable[[BaseException], str]

@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 
 from kdjax import models
 from kdjax.checks import UserError
-from kdjax.extensions import NOTHING, Extensions, Factory, check_new, given
+from kdjax.extensions import NOTHING, Extensions, check_new
 from kdjax.methods import Network
 from kdjax.models.contract import check
+from kdjax.options import Factory, given
 from kdjax.train.calls import calling
 from kdjax.train.programs import place_of
 from kdjax.types import PyTree

@@ -9,7 +9,8 @@ import optax
 
 from kdjax.checks import check_choice, check_non_negative, check_positive
 from kdjax.defaults import OPTIMIZERS, SCHEDULES
-from kdjax.extensions import NONE, Factories, Factory, check_new
+from kdjax.extensions import NONE, Factories, check_new
+from kdjax.options import Factory
 from kdjax.types import Array, PyTree
 
 Schedule = Callable[[Any], Any]

@@ -21,6 +21,7 @@ VOCABULARY = (
     "kdjax.types",
     "kdjax.checks",
     "kdjax.version",
+    "kdjax.options",
     "kdjax.extensions",
 )
 SIGNAL = (*VOCABULARY, "kdjax.signal")
@@ -41,7 +42,8 @@ ARROWS = {
     "kdjax.version": (),
     "kdjax.defaults": (),
     "kdjax.lazy": (),
-    "kdjax.extensions": ("kdjax.checks", "kdjax.defaults"),
+    "kdjax.options": ("kdjax.checks",),
+    "kdjax.extensions": ("kdjax.checks", "kdjax.defaults", "kdjax.options"),
     "kdjax.files": VOCABULARY,
     "kdjax.published": ("kdjax.checks",),
     "kdjax.folder": (*VOCABULARY, "kdjax.files"),
@@ -207,6 +209,17 @@ FILES_OF_A_RUN = (
     *("config.json", "inputs.json", "metrics.jsonl", "timings.jsonl", "finished.json"),
     *("program.json", "program.txt", "checkpoints", "best", "tensorboard", "evaluation"),
 )
+
+
+def test_no_file_is_too_long_to_be_read_at_once():
+    files = [
+        path
+        for folder in (*PACKAGES.values(), "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert len(files) > 100
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
 
 
 def test_only_the_folder_knows_a_runs_files_by_name():
