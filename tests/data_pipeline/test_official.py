@@ -175,6 +175,23 @@ def test_a_whole_tree_with_all_that_can_be_wrong(official, clips, counted, tmp_p
     assert not partial.exists()
 
 
+BEAM = "--runner=DirectRunner --direct_running_mode=multi_processing --direct_num_workers=2"
+
+
+# Beam's older protobuf tells TFDS of what it will leave out
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+@pytest.mark.parametrize("tree", TREES)
+def test_apache_beam_makes_the_same_bytes(official, clips, tmp_path, tree):
+    """It runs where Beam is installed, as `.ci/run` does; its two processes do the work."""
+    pytest.importorskip("apache_beam")
+    root = tmp_path / "source"
+    root.mkdir()
+    expected = official.TREES[tree](root, official.Pool(clips))
+    assert main(arguments(expected, tmp_path / "one")) == 0
+    assert main([*arguments(expected, tmp_path / "beam"), f"--beam_options={BEAM}"]) == 0
+    assert contents(tmp_path / "beam") == contents(tmp_path / "one")
+
+
 def test_a_decoder_that_hangs_and_a_worker_that_is_killed(
     official, clips, counted, tmp_path, monkeypatch
 ):
