@@ -13,7 +13,7 @@ from kdjax.files import write_json
 from kdjax.folder import RunFolder
 from kdjax.train import sweep as module
 from kdjax.train.programs import remember
-from kdjax.train.sweep import find_row, read_sweep, sweep
+from kdjax.train.sweeps import find_row, read_sweep, sweep
 
 ROWS = [{"name": "alone"}, {"name": "long", "train.steps": 7}]
 COUNT = 40
