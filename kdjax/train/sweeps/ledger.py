@@ -115,6 +115,8 @@ class Ledger:
         self._write(run.digest, {"state": state, "problem": problem}, max(0.0, took))
         if trace:
             write_text(self.trace(run), trace)
+        else:
+            self.trace(run).unlink(missing_ok=True)
 
     def trace(self, run: Planned) -> Path:
         """Returns where the trace of a run's failure is kept."""

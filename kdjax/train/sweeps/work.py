@@ -156,19 +156,18 @@ def begin(prepared: Prepared, runs: Sequence[Planned], *, retry: bool = False) -
 def work(runs: Sequence[Planned], ledger: Ledger, write: Callable[[], None]) -> None:
     """Trains and evaluates what is neither done, failed nor held by another process; writes the tables after each."""
     for planned in runs:
-        with ledger.claimed(planned) as mine:
-            if not mine:
-                continue
-            run = ledger.placed(planned)
-            state = ledger.state(run, mine=True).name
-            if state in (DONE, FAILED):
-                continue
-            try:
-                _attempt(run, ledger)
-            finally:
+        began = False
+        try:
+            with ledger.claimed(planned) as mine:
+                run = ledger.placed(planned)
+                if mine and ledger.state(run, mine=True).name not in (DONE, FAILED):
+                    began = True
+                    _attempt(run, ledger)
+        finally:
+            if began:
                 write()
-        # compiled programs of hundreds of runs do not fit into memory; the cache on the disk keeps them
-        jax.clear_caches()
+                # compiled programs of hundreds of runs do not fit into memory; the cache on the disk keeps them
+                jax.clear_caches()
 
 
 def _attempt(run: Planned, ledger: Ledger) -> None:
