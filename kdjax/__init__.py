@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from kdjax import transforms as transforms
     from kdjax.extensions import Extensions as Extensions
     from kdjax.train.run import Run as Run
+    from kdjax.train.sweeps.folder import Sweep as Sweep
 
 PLACES = {
     "Extensions": "extensions",
     "Run": "train.run",
+    "Sweep": "train.sweeps.folder",
     "configs": "",
     "data_pipeline": "",
     "evaluate": "",

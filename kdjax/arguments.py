@@ -1,4 +1,4 @@
-"""The arguments of `kdjax prepare`: each option, the data sets that know it, and what it does."""
+"""The arguments of `kdjax prepare` (each option, the data sets that know it, what it does) and of `kdjax sweep`."""
 
 import argparse
 from pathlib import Path
@@ -98,3 +98,46 @@ def _help(text: str, known: str) -> str:
     if not known:
         return text
     return f"{about if semicolon else text} ({known}){semicolon}{default if semicolon else ''}"
+
+
+def add_sweep(parser: argparse.ArgumentParser, config: str) -> None:
+    """Adds the arguments of `kdjax sweep`; `config` says what a configuration is."""
+    parser.add_argument(
+        "sweep",
+        help="a table of the papers, as tokd_table6, or a Python file whose sweep() yields dicts",
+    )
+    parser.add_argument("--config", default="", help=f"{config}; --status does without")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="run each row with so many seeds, from seed.student on, and print mean and interval",
+    )
+    parser.add_argument(
+        "--baseline",
+        default="",
+        help="row to compare the others with, by name or number; default: the one named last",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes, each with its share of the cores and GPUs"
+    )
+    parser.add_argument(
+        "--shard",
+        default="",
+        metavar="I/N",
+        help="the I-th of N shares of the runs alone, from 1 on",
+    )
+    parser.add_argument("--retry", action="store_true", help="also what failed before")
+    parser.add_argument(
+        "--dry-run", "--dry_run", action="store_true", help="say what would be done; write nothing"
+    )
+    parser.add_argument(
+        "--status", action="store_true", help="say what is done, running, failed and missing"
+    )
+    parser.add_argument(
+        "--accept_changes",
+        action="store_true",
+        help="go on although your program has changed since some of the runs were trained",
+    )
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdjax.arguments import PARTS, add_prepare
+from kdjax.arguments import PARTS, add_prepare, add_sweep
 from kdjax.checks import UserError
 from kdjax.version import __version__
 
@@ -245,27 +245,8 @@ def _sweep(commands: argparse._SubParsersAction) -> None:
     parser = _command(
         commands, "sweep", "train and evaluate one run for each override", takes_config=True
     )
-    parser.add_argument(
-        "sweep",
-        help="a table of the papers, as tokd_table6, or a Python file whose sweep() yields dicts",
-    )
-    parser.add_argument("--config", required=True, help=CONFIG)
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
+    add_sweep(parser, CONFIG)
     _add_program(parser)
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=1,
-        help="run each row with so many seeds, from seed.student on, and print mean and interval",
-    )
-    parser.add_argument(
-        "--accept_changes",
-        action="store_true",
-        help="go on although your program has changed since some of the runs were trained",
-    )
-    parser.add_argument(
-        "--baseline", default="", help="row to compare the others with, by name or number"
-    )
 
 
 def _info(commands: argparse._SubParsersAction) -> None:

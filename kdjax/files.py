@@ -10,6 +10,10 @@ from typing import Any
 from kdjax.checks import UserError
 
 
+class HeldError(UserError):
+    """Another process holds a lock: nothing is wrong, and nothing can be done but wait."""
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +63,7 @@ def held(path: Path, what: str) -> Iterator[None]:
     """Holds a lock file for this process alone; it is let go of however the process ends.
 
     Raises:
-      UserError: when another process holds it; `what` says in the message what it is doing.
+      HeldError: when another process holds it; `what` says in the message what it is doing.
     """
     with path.open("a") as file:
         try:
@@ -69,5 +73,5 @@ def held(path: Path, what: str) -> Iterator[None]:
         except ImportError:
             pass
         except BlockingIOError as error:
-            raise UserError(f"another process {what} {path.parent}; wait for it to end") from error
+            raise HeldError(f"another process {what} {path.parent}; wait for it to end") from error
         yield

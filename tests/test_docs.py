@@ -10,8 +10,7 @@ import pytest
 from kdjax import arguments, cli, configs, losses, methods
 from kdjax.data_pipeline.builders.distributed import BUILDERS
 from kdjax.data_pipeline.trees import faceforensics
-from kdjax.extensions import NOTHING
-from kdjax.train.sweep import _plan, read_sweep
+from kdjax.train.sweeps import plan_runs, read_sweep
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("add", "baselines", "ckd", "loop", "networks", "qad", "runs", "tokd")
@@ -66,5 +65,5 @@ def test_commands_of_the_papers_data_are_understood(page):
         elif options.command == "sweep":
             table = read_sweep(options.sweep)
             common = {**table.settings, **overrides}
-            _plan(table.rows, options.config, common, Path("runs"), 1, NOTHING)
+            plan_runs(table.rows, options.config, common, Path("runs"))
     assert found or page.name == "index.md"

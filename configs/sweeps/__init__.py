@@ -5,7 +5,41 @@
 
 A row that names another configuration without a network takes the network of `--config`. `SETTINGS` are of every
 row, so that all train alike; the command line changes them.
+
+Helpers for files of one's own: `grid`, `random` and `quasi_random` over `linear`, `log`, `integer` and `choice`,
+`product`, `zipped`, `seeds`.
 """
+
+from kdjax.configs.draws import (
+    Range,
+    choice,
+    grid,
+    integer,
+    linear,
+    log,
+    product,
+    quasi_random,
+    random,
+    seeds,
+    zipped,
+)
+
+__all__ = [
+    "ALONE",
+    "FEW",
+    "NAMES",
+    "Range",
+    "choice",
+    "grid",
+    "integer",
+    "linear",
+    "log",
+    "product",
+    "quasi_random",
+    "random",
+    "seeds",
+    "zipped",
+]
 
 ALONE: dict[str, tuple[str, ...] | str] = {
     "teacher.runs": (),

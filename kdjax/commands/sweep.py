@@ -1,35 +1,178 @@
 """`kdjax sweep`."""
 
 import argparse
+import sys
+from pathlib import Path
 
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.commands.tables import print_results, print_summary
-from kdjax.train.sweep import read_sweep, sweep
+from kdjax.evaluate.tables import format_table
+from kdjax.train.sweeps import jobs, known, rows, work
+from kdjax.train.sweeps.known import Entry
+from kdjax.train.sweeps.ledger import DONE, FAILED, MISSING, RUNNING, STOPPED, Ledger
+from kdjax.train.sweeps.plan import Planned
+from kdjax.train.sweeps.status import describe, status_rows
+from kdjax.train.sweeps.tables import Tables
+
+DOING = {
+    DONE: "nothing: it is done",
+    RUNNING: "nothing: a process works on it",
+    FAILED: "nothing: it failed; --retry tries again",
+    STOPPED: "go on",
+    MISSING: "train",
+}
+"""What a sweep would do with a run in each state."""
 
 
 def run(options: argparse.Namespace) -> None:
     """Runs the command."""
-    rows, settings = read_sweep(options.sweep)
-    common = {**settings, **options.overrides}
-    results = sweep(
-        rows,
+    share = rows.parse_shard(options.shard)
+    jobs.check_jobs(options.jobs)
+    if options.status and not options.config:
+        _print_known(options.workdir)
+        return
+    if not options.config:
+        raise UserError("kdjax sweep needs --config=METHOD[:NETWORK]; --status alone does without")
+    prepared = _prepare(options)
+    runs = rows.shard(prepared.runs, share)
+    if options.worker:
+        _work(options, prepared, runs)
+        return
+    _say_removed(prepared)
+    if options.status:
+        _print_status(runs, prepared.ledger)
+    elif options.dry_run:
+        _print_plan(runs, prepared.ledger, retry=options.retry)
+    else:
+        _train(options, prepared, runs)
+
+
+def _prepare(options: argparse.Namespace) -> work.Prepared:
+    table, settings = rows.read_sweep(options.sweep)
+    return work.prepare(
+        table,
         options.config,
-        common,
+        {**settings, **options.overrides},
         options.workdir,
         seeds=options.seeds,
         baseline=options.baseline,
         extensions=configs.program(options.program),
         accept_changes=options.accept_changes,
     )
-    if done := [run for run, evaluation in results if evaluation is not None]:
-        if options.seeds > 1 or options.baseline:
-            print_summary(options.workdir, done)
+
+
+def _train(options: argparse.Namespace, prepared: work.Prepared, runs: list[Planned]) -> None:
+    ledger, tables = prepared.ledger, Tables(prepared.ledger)
+    if options.jobs > 1:
+        words = _words(options)
+        jobs.check_first(words)
+        tables.write()
+        start = jobs.starter(words, options.workdir, options.jobs)
+        try:
+            jobs.supervise(start, options.jobs, runs, ledger, tables.write)
+        finally:
+            tables.write()
+    else:
+        work.begin(prepared, runs, retry=options.retry)
+        tables.write()
+        work.work(runs, ledger, tables.write)
+    _print_end(options.workdir, runs, tables)
+
+
+def _work(options: argparse.Namespace, prepared: work.Prepared, runs: list[Planned]) -> None:
+    """Does what one of several processes does: checks what the others will work on, or works."""
+    if options.worker == "check":
+        work.begin(prepared, runs, retry=options.retry)
+    else:
+        work.work(runs, prepared.ledger, lambda: None)
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """Returns the command of the processes that share this one's work."""
+    named = {
+        "config": options.config,
+        "workdir": str(options.workdir),
+        "program": options.program,
+        "seeds": str(options.seeds),
+        "baseline": options.baseline,
+        "shard": options.shard,
+    }
+    flags = [name for name in ("accept_changes", "retry") if getattr(options, name)]
+    return [
+        *("sweep", options.sweep),
+        *(f"--{name}={value}" for name, value in named.items() if value),
+        *(f"--{name}" for name in flags),
+        *(f"--config.{key}={value}" for key, value in options.overrides.items()),
+    ]
+
+
+def _print_end(folder: Path, runs: list[Planned], tables: Tables) -> None:
+    """Prints the table of what is done; UserError when runs have failed."""
+    found = tables.found()
+    done = [entry.folder for _, each in found for entry, state in each if state.name == DONE]
+    if done:
+        if known.read(folder).baseline or any(len(each) > 1 for _, each in found):
+            print_summary(folder, done)
         else:
             print_results(done)
-    print(options.workdir / "results.csv")
-    failed = [run.name for run, evaluation in results if evaluation is None]
-    if failed:
+    print(folder / "results.md")
+    wanted = {run.digest for run in runs}
+    mine = [(run, state) for _, each in found for run, state in each if run.digest in wanted]
+    if held := [run for run, state in mine if state.name == RUNNING]:
+        print(f"other processes work on {len(held)} more: {held[0].folder.name}", file=sys.stderr)
+    if failed := [(run, state) for run, state in mine if state.name == FAILED]:
+        run, state = failed[0]
         raise UserError(
-            f"{len(failed)} of {len(results)} runs failed, see {options.workdir}/results.csv: {failed[0]}"
+            f"{len(failed)} of {len(mine)} runs failed, see {folder}/results.csv; --retry tries again what failed: "
+            f"{run.folder.name}: {state.problem}"
         )
+
+
+def _say_removed(prepared: work.Prepared) -> None:
+    if names := prepared.removed():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(
+            f"kept, and in the tables, though the sweep has them no more: {names[0]}{more}; "
+            "delete a folder to leave it out",
+            file=sys.stderr,
+        )
+
+
+def _print_plan(runs: list[Planned], ledger: Ledger, *, retry: bool) -> None:
+    hopeless = work.find_hopeless(runs)
+    doing = {**DOING, FAILED: "try again"} if retry else DOING
+    placed = [ledger.placed(run) for run in runs]
+    states = [ledger.state(run) for run in placed]
+    lines = [
+        {
+            "run": run.folder.name,
+            "row": run.name,
+            "seed": run.seed,
+            "would": f"nothing: {hopeless[run.key]}" if run.key in hopeless else doing[state.name],
+        }
+        for run, state in zip(placed, states, strict=True)
+    ]
+    print(format_table(lines))
+    print(describe(states))
+
+
+def _print_status(runs: list[Planned], ledger: Ledger) -> None:
+    placed = [ledger.placed(run) for run in runs]
+    named = [(run.name, Entry(run.digest, run.folder, run.seed)) for run in placed]
+    states = [ledger.state(run) for run in placed]
+    print(format_table(status_rows(named, states)))
+    print(describe(states))
+
+
+def _print_known(folder: Path) -> None:
+    """Prints where a sweep stands by what its folder knows of it."""
+    if not known.is_begun(folder):
+        raise UserError(
+            f"{folder} is not a sweep that has begun; give --config too to see its plan"
+        )
+    found = Tables(Ledger(folder, known.read(folder).split)).found()
+    pairs = [(row.name, run, state) for row, each in found for run, state in each]
+    states = [state for _, _, state in pairs]
+    print(format_table(status_rows([(name, run) for name, run, _ in pairs], states)))
+    print(describe(states))

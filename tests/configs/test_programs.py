@@ -12,7 +12,7 @@ from ml_collections import config_dict
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.configs import add, base
-from kdjax.train.sweep import read_sweep
+from kdjax.train.sweeps import read_sweep
 
 START = "from kdjax.configs import add\n"
 

@@ -8,7 +8,7 @@ import pytest
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.configs import sweeps
-from kdjax.train.sweep import read_sweep
+from kdjax.train.sweeps import read_sweep
 
 
 def test_every_file_is_listed():

@@ -129,9 +129,9 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     assert cli.main(sweep) == 0
     table = (tmp_path / "sweep/results.csv").read_text().splitlines()
     assert len(table) == 3
-    assert table[0].startswith("run,seed.student,raw/accuracy")
-    runs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir())
-    assert runs == ["000-seed.student=1", "001-seed.student=2"]
+    assert table[0].startswith("run,row,config,seed.student,state,raw/accuracy")
+    runs = sorted(path.name for path in (tmp_path / "sweep").glob("000-*"))
+    assert len(runs) == 2
 
     assert cli.main(["report", "teacher", *(f"sweep/{run}" for run in runs)]) == 0
     page = (tmp_path / "report.html").read_text()
@@ -160,6 +160,11 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     [
         ("def sweep():\n    yield {3: 4}\n", "must yield dicts"),
         ("def sweep():\n    raise SystemExit(0)\n", "fails"),
+        ("def sweep():\n    return ()\n", "yields no row"),
+        (
+            "def sweep():\n    yield {}\n    yield {}\n",
+            "rows 0 and 1 of the sweep come to the same settings",
+        ),
         ("def sweep():\n    yield {'teacher.runs': 3}\n", "must be of type tuple"),
     ],
 )
@@ -168,6 +173,21 @@ def test_broken_sweep_is_one_line(text, message, tmp_path, capsys):
     program.write_text(text)
     out = f"--workdir={tmp_path / 'out'}"
     assert message in fails(capsys, "sweep", str(program), "--config=kd", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--config=kd", "--shard=0/4"), "--shard=0/4: shares count from 1, the last is 4/4"),
+        (("--config=kd", "--jobs=0"), "--jobs=0 must be at least 1"),
+        ((), "kdjax sweep needs --config=METHOD[:NETWORK]; --status alone does without"),
+        (("--status",), "is not a sweep that has begun; give --config too to see its plan"),
+    ],
+)
+def test_wrong_words_of_a_sweep_are_one_line_and_write_nothing(words, message, tmp_path, capsys):
+    out = f"--workdir={tmp_path / 'out'}"
+    assert message in fails(capsys, "sweep", "tokd_table6", *words, out)
+    assert not (tmp_path / "out").exists()
 
 
 def test_workdir_that_cannot_be_made_is_one_line(tiny_dataset, tmp_path, capsys):
@@ -192,7 +212,7 @@ def test_sweep_leaves_out_at_once_what_cannot_be_built(tiny_dataset, tmp_path, c
     ]
     assert cli.main([*command, f"--workdir={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err
-    refused = "001 cannot be built and is left out: student.qualities is empty"
+    refused = "student.qualities= cannot be built and is left out: student.qualities is empty"
     assert said.index(refused) < said.index("step 1: validation")
     table = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert "student.qualities is empty" in table[2]

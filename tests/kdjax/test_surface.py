@@ -22,7 +22,7 @@ def public(package: str) -> Iterator[tuple[str, object]]:
 
 
 def everything() -> list[tuple[str, object]]:
-    found = [(f"kdjax.{name}", getattr(kdjax, name)) for name in ("Extensions", "Run")]
+    found = [(f"kdjax.{name}", getattr(kdjax, name)) for name in ("Extensions", "Run", "Sweep")]
     for package in PACKAGES:
         found += public(package)
     return found

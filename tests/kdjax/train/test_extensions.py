@@ -29,7 +29,7 @@ from kdjax.train.loop import train
 from kdjax.train.networks import variable_shapes
 from kdjax.train.run import Run
 from kdjax.train.setup import make_plan
-from kdjax.train.sweep import sweep
+from kdjax.train.sweeps import sweep
 from kdjax.types import Outputs
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
