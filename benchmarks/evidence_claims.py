@@ -21,8 +21,8 @@ CLAIMS: tuple[Claim, ...] = (
         ),
         "no paper claims it",
         "No method's mean is below, on either data set, from scratch or from ImageNet; where it is undecided, the "
-        "intervals reach further below than the margin. The forms are not the papers' (docs/decisions.md): as printed, CKD was .02 "
-        "and .07 below with two seeds on photographs.",
+        "intervals reach further below than the margin. The forms are not the papers' (docs/decisions.md): as printed, "
+        "CKD was .02 and .07 below with two seeds on photographs.",
     ),
     *(
         Claim(
@@ -38,8 +38,8 @@ CLAIMS: tuple[Claim, ...] = (
                 "CKD",
                 "Table I, few images, not c40: see the claims on few images",
                 "Its mean is above on both data sets and from both starts, from scratch on photographs by both "
-                "intervals but not after Holm's correction. It is so in the form with CRD's constant, chosen on validation images of both; "
-                "nothing here tells the form from its larger share.",
+                "intervals but not after Holm's correction. It is so in the form with CRD's constant, chosen on "
+                "validation images of both; nothing here tells the form from its larger share.",
             ),
             (
                 "ADD (Le & Woo 2022)",

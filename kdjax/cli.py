@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdjax.arguments import PARTS, add_prepare, add_sweep
 from kdjax.checks import UserError
+from kdjax.compilation import keep_programs
 from kdjax.version import __version__
 
 CONFIG = "METHOD[:NETWORK], or a Python file or module of your own, FILE.py[:ARGUMENT]"
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
         options.overrides = overrides
         _quiet_libraries()
+        if problem := keep_programs():
+            print(f"note: compiled programs are not kept: {problem}", file=sys.stderr)
         from kdjax import commands
 
         commands.run(options)

@@ -23,6 +23,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+# processes that tests start keep nothing in the user's folders; set before JAX is imported, which would take it up
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+
 import jax
 
 from kdjax.configs import programs

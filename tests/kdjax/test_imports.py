@@ -42,6 +42,7 @@ ARROWS = {
     "kdjax.version": (),
     "kdjax.defaults": (),
     "kdjax.lazy": (),
+    "kdjax.compilation": (),
     "kdjax.options": ("kdjax.checks",),
     "kdjax.extensions": ("kdjax.checks", "kdjax.defaults", "kdjax.options"),
     "kdjax.files": VOCABULARY,
