@@ -203,6 +203,12 @@ def _train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--config", required=True, help=CONFIG)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--profile",
+        default="",
+        metavar="START:STOP",
+        help="trace these steps into the folder's `profile`, for TensorBoard or Perfetto",
+    )
     _add_program(parser)
 
 

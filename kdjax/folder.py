@@ -26,6 +26,7 @@ class RunFolder:
       checkpoints: state and data position, for going on.
       best: the best weights.
       tensorboard: events.
+      profile: traces of steps.
       evaluation: evaluations by name.
       lock: held while a process trains.
     """
@@ -43,6 +44,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.tensorboard = self.path / "tensorboard"
+        self.profile = self.path / "profile"
         self.evaluation = self.path / "evaluation"
         self.lock = self.path / ".lock"
 

@@ -31,6 +31,7 @@ from kdjax.train.pretrained import changed_teachers, teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, student_variables
 from kdjax.train.step import make_train_step
+from kdjax.train.tracing import Starvation, Trace
 from kdjax.train.validation import (
     check_own_metrics,
     check_selection,
@@ -41,13 +42,16 @@ from kdjax.train.validation import (
 )
 
 
-def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING) -> dict[str, Any]:
+def train(
+    config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING, *, profile: str = ""
+) -> dict[str, Any]:
     """Trains a run to its end, going on from its last checkpoint when there is one.
 
     Args:
       config: the configuration; equal to the run's own when the run exists.
       run: folder of the run.
       extensions: methods, networks and so on of the user's own, which the configuration names.
+      profile: `START:STOP`, the steps to trace into the run's folder `profile`; empty: none.
 
     Returns:
       `step`, `best_step`, `best_metric` and whether training `stopped_early`.
@@ -56,9 +60,11 @@ def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING)
       UserError: for a configuration that does not fit, a folder of another run, or a diverged network.
     """
     run = Path(run)
+    trace = Trace(profile, RunFolder(run).profile)
     plan = make_plan(config, extensions)
+    trace.check(plan.total_steps)
     state = initial_state(plan, pretrained=not checkpoint.has_started(run))
-    trainer = _Trainer(plan, run)
+    trainer = _Trainer(plan, run, trace)
     try:
         files = RunFolder(run)
         files.check_free()
@@ -82,9 +88,9 @@ class _Trainer:
     checkpoints: checkpoint.Checkpoints
     changed: str = ""
 
-    def __init__(self, plan: Plan, run: Path) -> None:
+    def __init__(self, plan: Plan, run: Path, trace: Trace) -> None:
         config, devices = plan.config, plan.devices
-        self.plan, self.folder = plan, run
+        self.plan, self.folder, self.trace = plan, run, trace
         axis = parallel.axis_name(devices)
         self.train_step = parallel.compile_step(
             make_train_step(plan.parts, axis), devices, donate=True
@@ -97,6 +103,7 @@ class _Trainer:
             plan.total_steps, self.validation_steps, config.train.gradient_ratio_every
         )
         self.watch = spikes.Watch()
+        self.starvation = Starvation()
 
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
@@ -143,6 +150,7 @@ class _Trainer:
             )
             raise
         finally:
+            self.trace.close()
             progress.close()
             log.close()
         return {
@@ -167,6 +175,7 @@ class _Trainer:
         feed = Feed(self._training_batches(step), parallel.sender(plan.devices))
         clock = time.monotonic()
         while step < plan.total_steps:
+            self.trace.before(step + 1)
             batch = next(feed)
             replicated = self.gradients.balance(replicated, batch, step)
             measured = {}
@@ -177,6 +186,8 @@ class _Trainer:
                 measured = {key: value for key, value in measured.items() if not np.isnan(value)}
             replicated, metrics = self.train_step(replicated, self.teachers, batch)
             step += 1
+            if self.trace.after(step, metrics):
+                progress.say(f"trace of the steps to {step}: {RunFolder(self.folder).profile}")
             pending.append(metrics)
             validates = step in self.validation_steps
             stops = interruption.asked
@@ -191,6 +202,8 @@ class _Trainer:
                 rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
                 timings = {"seconds": seconds, "input_seconds": feed.take_seconds()}
                 log.write_timing(step, {**timings, "images_per_second": rate})
+                if waits := self.starvation.watch(**timings):
+                    progress.say(waits)
                 progress.advance(len(pending), f"loss {values['loss']:.4g}, {rate:.0f} images/s")
                 pending = []
             if validates:
