@@ -87,6 +87,12 @@ def get_config(
     config.optimizer.rotation_learning_rate = 0.05
     config.optimizer.rotation_power = 2.0
 
+    config.ema = ConfigDict()
+    # of a moving average of the student's weights and statistics over the steps; 0: none
+    config.ema.decay = 0.0
+    # whether the averaged weights are what is validated, selected and stored as the best, or the trained ones
+    config.ema.evaluate = True
+
     config.train = ConfigDict()
     config.train.epochs = 32.0
     # 0: as many as the epochs have

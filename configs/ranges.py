@@ -25,6 +25,7 @@ NOT_NEGATIVE = (
 
 BELOW_ONE = (
     *("optimizer.beta1", "optimizer.beta2", "optimizer.warmup_fraction", "train.balance_decay"),
+    "ema.decay",
 )
 """In [0, 1)."""
 

@@ -27,7 +27,7 @@ GROUPS = {
 PREFIXES = (TERM, BALANCE, "gradient_ratio/")
 TERMS = ("cross_entropy", "loss")
 RATES = ("learning_rate", "rotation_learning_rate")
-NUMBERS = ("cross_entropy_weight", *RATES, *SHARED)
+NUMBERS = ("cross_entropy_weight", "ema_decay", *RATES, *SHARED)
 METRICS = (*TERMS, "accuracy", "kind", "step", "epoch", *RATES, "balance_skipped")
 """Names, and beginnings of names, that the library writes itself: another's would silently replace them."""
 

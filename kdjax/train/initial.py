@@ -13,7 +13,7 @@ from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.calls import calling
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
-from kdjax.train.state import TrainState, create_state
+from kdjax.train.state import TrainState, begin_average, create_state
 from kdjax.types import Batch
 
 
@@ -58,7 +58,9 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
         "learning_rate": options.learning_rate,
         "rotation_learning_rate": options.rotation_learning_rate,
     }
-    balance = plan.parts.balance
+    balance, decay = plan.parts.balance, plan.config.ema.decay
+    if decay:
+        hyper["ema_decay"] = decay
     try:
         with _naming_network(plan):
             state = create_state(
@@ -70,13 +72,17 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
                 _example(plan),
                 hyper,
                 () if balance is None else balance.init(),
+                ema=bool(decay),
             )
     except ValueError as error:
         raise UserError(str(error)) from error
     except NotImplementedError as error:
         # more parameters than a random draw has places for
         raise UserError(f"the networks are too large (student.width): {error}") from error
-    return load_student(plan.config, state) if pretrained else state
+    if not pretrained:
+        return state
+    state = load_student(plan.config, state)
+    return begin_average(state) if decay else state
 
 
 def _naming_network(plan: Plan) -> contextlib.AbstractContextManager[Any]:

@@ -10,9 +10,10 @@ import optax
 
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import BALANCE, normalize
+from kdjax.train import ema
 from kdjax.train.optim import CLASSIFIER, ROTATION, Schedule
 from kdjax.train.ramps import Ramp
-from kdjax.train.state import TrainState
+from kdjax.train.state import TrainState, student_variables
 from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
@@ -108,6 +109,12 @@ def update(
         opt_state=opt_state,
         aux=aux,
     )
+    if state.ema:
+        new_state = new_state.replace(
+            ema=ema.moved(
+                state.ema, student_variables(new_state), new_state.step, state.hyper["ema_decay"]
+            )
+        )
     factors = {name: value for name, value in inputs.hyper.items() if name.startswith(BALANCE)}
     if factors:
         factors["balance_skipped"] = state.balance.skipped

@@ -64,9 +64,10 @@ ARROWS = {
     "kdjax.train.optim": (*VOCABULARY, "kdjax.defaults"),
     "kdjax.train.step": (
         *(*VOCABULARY, "kdjax.methods", "kdjax.models", "kdjax.transforms"),
-        *("kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
+        *("kdjax.train.ema", "kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
     ),
     "kdjax.train.ramps": VOCABULARY,
+    "kdjax.train.ema": (*VOCABULARY, "kdjax.train.state"),
     "kdjax.train.parallel": VOCABULARY,
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
