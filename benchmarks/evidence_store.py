@@ -30,6 +30,11 @@ NEUTRAL: dict[str, Any] = {
     "data.weights": [0.0],
     "data.balance": "none",
     "method.class_weights": [1.0, 1.0],
+    "student.remat": "none",
+    "train.freeze_statistics": "none",
+    "optimizer.decay_mask": "",
+    "optimizer.groups": [],
+    "optimizer.freeze": [],
     "ema.decay": 0.0,
     "ema.evaluate": True,
 }

@@ -24,7 +24,7 @@ GROUPS = {
 }
 """Groups of parameters that a part's `init` may return, and what training does with them."""
 
-PREFIXES = (TERM, BALANCE, "gradient_ratio/")
+PREFIXES = (TERM, BALANCE, "gradient_ratio/", "learning_rate_factor/")
 TERMS = ("cross_entropy", "loss")
 RATES = ("learning_rate", "rotation_learning_rate")
 NUMBERS = ("cross_entropy_weight", "ema_decay", *RATES, *SHARED)

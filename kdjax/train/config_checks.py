@@ -84,7 +84,7 @@ def rotation_power(
     rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
     power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
     factor = config.optimizer.decay_factor
-    shown, decays = schedule, schedule != "constant"
+    shown, decays = schedule, schedule not in ("constant", "optax:constant_schedule")
     if schedule == "step":
         decays = factor < 1 and (decay_steps < total_steps or total_steps <= steps_per_epoch)
         shown = f"step (times {factor} every {decay_steps} steps of {total_steps})"

@@ -11,6 +11,9 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline.dataset import IDS
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.calls import calling
+from kdjax.train.networks import variable_shapes
+from kdjax.train.optim import FACTOR
+from kdjax.train.parameters import factors
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.state import TrainState, begin_average, create_state
@@ -37,7 +40,11 @@ def check_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> None:
     plan = make_plan(config, extensions)
     check_student(plan.config, plan.student, plan.image_size)
     try:
-        jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))
+        heads, _ = jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))
+        chosen = plan.config.optimizer
+        if chosen.decay_mask or chosen.groups or chosen.freeze:
+            student = variable_shapes(plan.student, plan.image_size)["params"]
+            jax.eval_shape(plan.parts.optimizer.init, {"student": student, **heads})
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -58,6 +65,8 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
         "learning_rate": options.learning_rate,
         "rotation_learning_rate": options.rotation_learning_rate,
     }
+    for number, (_, factor) in enumerate(factors(options.groups)):
+        hyper[f"{FACTOR}{number:04}"] = factor
     balance, decay = plan.parts.balance, plan.config.ema.decay
     if decay:
         hyper["ema_decay"] = decay

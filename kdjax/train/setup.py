@@ -20,7 +20,8 @@ from kdjax.train.balancing import make_balance
 from kdjax.train.calls import check_direction, own_methods, own_optimizers, own_schedules
 from kdjax.train.data import naming_data, open_data
 from kdjax.train.examples import training_groups, training_indices
-from kdjax.train.networks import own_options, student_network
+from kdjax.train.networks import own_options, running, student_network
+from kdjax.train.parameters import factors
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
@@ -142,6 +143,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     student = student_network(
         config, parallel.axis_name(devices), extensions, image_size=image_size
     )
+    student = running(config, student, image_size, extensions)
     loaded = [
         checkpoint.load_best(run, dtype=config.teacher.dtype, extensions=extensions)
         for run in config.teacher.runs
@@ -231,6 +233,9 @@ def make_parts(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
+        decay_mask=options.decay_mask,
+        scaled=[pattern for pattern, _ in factors(options.groups)],
+        freeze=options.freeze,
         own=own_optimizers(extensions),
         own_options=own_options(config, options.name),
     )
@@ -249,4 +254,5 @@ def make_parts(
             steps_per_epoch=per_epoch,
         ),
         balance=make_balance(config, method),
+        freeze=tuple(options.freeze),
     )

@@ -11,7 +11,8 @@ import optax
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import BALANCE, normalize
 from kdjax.train import ema
-from kdjax.train.optim import CLASSIFIER, ROTATION, Schedule
+from kdjax.train.optim import CLASSIFIER, FACTOR, ROTATION, Schedule
+from kdjax.train.parameters import without
 from kdjax.train.ramps import Ramp
 from kdjax.train.state import TrainState, student_variables
 from kdjax.transforms.balance import Balance
@@ -34,6 +35,7 @@ class StepParts(NamedTuple):
       ramps: factors on traced numbers by step.
       rotation_power: the schedule's factor to this power is that of the rotations.
       balance: gives the terms' factors from the state; None: none.
+      freeze: expressions of the paths of parameters that are never updated: no term's gradient is measured there.
     """
 
     method: Method
@@ -45,6 +47,7 @@ class StepParts(NamedTuple):
     ramps: Mapping[str, Ramp] = MappingProxyType({})
     rotation_power: float = 2.0
     balance: Balance | None = None
+    freeze: tuple[str, ...] = ()
 
 
 def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
@@ -122,12 +125,15 @@ def update(
     return new_state, {**metrics, **factors, **logged}
 
 
-def learning_rates(parts: StepParts, state: TrainState) -> dict[str, Array]:
+def learning_rates(parts: StepParts, state: TrainState) -> dict[str, Any]:
     """Returns the rates of a step, as the optimisers of `optim` take them; none where there is no schedule."""
     if parts.schedule is None:
         return {}
     factor = parts.schedule(state.step)
-    rates = {"learning_rate": state.hyper["learning_rate"] * factor}
+    rates: dict[str, Any] = {"learning_rate": state.hyper["learning_rate"] * factor}
+    scales = [state.hyper[name] for name in sorted(state.hyper) if name.startswith(FACTOR)]
+    if scales:
+        rates["factors"] = scales
     if ROTATION in state.params:
         power = factor**parts.rotation_power
         rates["rotation_learning_rate"] = state.hyper["rotation_learning_rate"] * power
@@ -205,7 +211,7 @@ def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Calla
             )
 
         grads = mean_over_axis(jax.grad(selected)(state.params["student"]), axis_name)
-        return optax.tree.norm(grads)
+        return optax.tree.norm(without(grads, parts.freeze, "student"))
 
     return gradient_norm
 

@@ -61,10 +61,16 @@ ARROWS = {
         *("kdjax.evaluate", "kdjax.data_pipeline", "kdjax.configs"),
     ),
     "kdjax.train.state": (*VOCABULARY, "kdjax.methods", "kdjax.models"),
-    "kdjax.train.optim": (*VOCABULARY, "kdjax.defaults"),
+    "kdjax.train.optim": (
+        *(*VOCABULARY, "kdjax.defaults"),
+        *("kdjax.train.from_optax", "kdjax.train.parameters"),
+    ),
+    "kdjax.train.from_optax": VOCABULARY,
+    "kdjax.train.parameters": VOCABULARY,
     "kdjax.train.step": (
         *(*VOCABULARY, "kdjax.methods", "kdjax.models", "kdjax.transforms"),
         *("kdjax.train.ema", "kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
+        "kdjax.train.parameters",
     ),
     "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.ema": (*VOCABULARY, "kdjax.train.state"),
