@@ -35,6 +35,8 @@ NEUTRAL: dict[str, Any] = {
     "optimizer.decay_mask": "",
     "optimizer.groups": [],
     "optimizer.freeze": [],
+    "accumulation.steps": 1,
+    "accumulation.batch_norm": "exact",
     "ema.decay": 0.0,
     "ema.evaluate": True,
 }

@@ -95,6 +95,12 @@ def get_config(
     config.optimizer.rotation_learning_rate = 0.05
     config.optimizer.rotation_power = 2.0
 
+    config.accumulation = ConfigDict()
+    # micro-batches of an update, one after the other; data.batch_size is of all of them
+    config.accumulation.steps = 1
+    # exact: normalisations that train by their batch are refused; micro: each micro-batch is normalised by itself
+    config.accumulation.batch_norm = "exact"
+
     config.ema = ConfigDict()
     # of a moving average of the student's weights and statistics over the steps; 0: none
     config.ema.decay = 0.0

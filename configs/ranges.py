@@ -9,7 +9,7 @@ from kdjax.extensions import NOTHING, Extensions
 
 POSITIVE = (
     *("data.batch_size", "evaluation.batch_size", "student.width"),
-    *("train.balance_steps", "train.balance_every"),
+    *("train.balance_steps", "train.balance_every", "accumulation.steps"),
 )
 
 NOT_NEGATIVE = (
@@ -34,6 +34,7 @@ CHOICES = {
     "teacher.dtype": ("float32", "bfloat16", "float16"),
     "student.layout": ("", "torch", "keras"),
     "teacher.layout": ("", "torch", "keras"),
+    "accumulation.batch_norm": ("exact", "micro"),
     "student.remat": ("none", "stages"),
     "train.freeze_statistics": ("none", "frozen", "all"),
     "data.balance": ("none", "class", "forgery"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from kdjax.methods.base import BALANCE, Terms
+from kdjax.methods.base import BALANCE, MICRO, Terms
 from kdjax.types import Metrics, PyTree
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 TERM = "term/"
 """Begins the name of the metric that is a term as it stands in the loss: weighted and balanced."""
 
-SHARED = ("backbone_trains", "step")
-"""Traced numbers that the step gives every part: whether the backbone trains yet, and the step itself."""
+SHARED = ("backbone_trains", "step", MICRO)
+"""Traced numbers that the step gives every part: whether the backbone trains yet, the step itself, the micro-batch."""
 
 GROUPS = {
     "heads": "trained like the student",

@@ -81,6 +81,13 @@ def running(
     return student._replace(module=module)
 
 
+def normalising(student: Network, image_size: int) -> str:
+    """Returns the path of a normalisation that trains by its batch, empty where none does."""
+    resting = student.module.resting if isinstance(student.module, Running) else ()
+    found = normalizations(variable_shapes(student, image_size))
+    return next((path for path in found if path not in resting), "")
+
+
 def own_options(config: ConfigDict, name: str) -> dict[str, Any]:
     """Returns the options of one of the user's own, as `own.NAME.*` has them."""
     block = config.get("own", {})

@@ -11,6 +11,7 @@ import optax
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import BALANCE, normalize
 from kdjax.train import ema
+from kdjax.train.accumulation import accumulated, weighted_mean
 from kdjax.train.optim import CLASSIFIER, FACTOR, ROTATION, Schedule
 from kdjax.train.parameters import without
 from kdjax.train.ramps import Ramp
@@ -35,6 +36,7 @@ class StepParts(NamedTuple):
       ramps: factors on traced numbers by step.
       rotation_power: the schedule's factor to this power is that of the rotations.
       balance: gives the terms' factors from the state; None: none.
+      accumulation: micro-batches of an update.
       freeze: expressions of the paths of parameters that are never updated: no term's gradient is measured there.
     """
 
@@ -48,6 +50,7 @@ class StepParts(NamedTuple):
     rotation_power: float = 2.0
     balance: Balance | None = None
     freeze: tuple[str, ...] = ()
+    accumulation: int = 1
 
 
 def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
@@ -95,7 +98,9 @@ def update(
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of a prepared batch, and the step's metrics."""
     inputs = method_inputs(parts, state, targets, batch, axis_name)
-    grads, batch_stats, aux, metrics = parts.method.grads(state.params, *inputs)
+    grads, batch_stats, aux, metrics = accumulated(
+        parts.method, state.params, inputs, parts.accumulation
+    )
     grads, metrics = mean_over_axis((grads, metrics), axis_name)
     rates = learning_rates(parts, state)
     optimizer = optax.with_extra_args_support(parts.optimizer)
@@ -202,15 +207,18 @@ def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Calla
         targets = parts.method.targets(teachers, prepared)
         inputs = method_inputs(parts, state, targets, prepared, axis_name, bare=bare)
 
-        def selected(student: PyTree) -> Array:
-            terms, _ = parts.method.terms({**state.params, "student": student}, inputs)
+        def selected(student: PyTree, own: Inputs) -> Array:
+            terms, _ = parts.method.terms({**state.params, "student": student}, own)
             # where, not a product: a selected-out infinity must not become NaN
             return sum(
                 (jnp.where(selection[name] > 0, value, 0.0) for name, value in terms.items()),
                 start=jnp.zeros(()),
             )
 
-        grads = mean_over_axis(jax.grad(selected)(state.params["student"]), axis_name)
+        grads = weighted_mean(
+            jax.grad(selected), state.params["student"], inputs, parts.accumulation
+        )
+        grads = mean_over_axis(grads, axis_name)
         return optax.tree.norm(without(grads, parts.freeze, "student"))
 
     return gradient_norm

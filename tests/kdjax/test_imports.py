@@ -67,10 +67,11 @@ ARROWS = {
     ),
     "kdjax.train.from_optax": VOCABULARY,
     "kdjax.train.parameters": VOCABULARY,
+    "kdjax.train.accumulation": (*VOCABULARY, "kdjax.methods"),
     "kdjax.train.step": (
         *(*VOCABULARY, "kdjax.methods", "kdjax.models", "kdjax.transforms"),
         *("kdjax.train.ema", "kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
-        "kdjax.train.parameters",
+        *("kdjax.train.accumulation", "kdjax.train.parameters"),
     ),
     "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.ema": (*VOCABULARY, "kdjax.train.state"),
