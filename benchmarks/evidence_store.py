@@ -30,6 +30,15 @@ NEUTRAL: dict[str, Any] = {
     "data.weights": [0.0],
     "data.balance": "none",
     "method.class_weights": [1.0, 1.0],
+    "student.remat": "none",
+    "train.freeze_statistics": "none",
+    "optimizer.decay_mask": "",
+    "optimizer.groups": [],
+    "optimizer.freeze": [],
+    "accumulation.steps": 1,
+    "accumulation.batch_norm": "exact",
+    "ema.decay": 0.0,
+    "ema.evaluate": True,
 }
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 

@@ -36,6 +36,8 @@ def get_config(
     config.student.weights = ""
     # the dtype networks compute in; parameters and statistics stay float32
     config.student.dtype = "float32"
+    # what is computed again in the backward pass, so that it is not kept until then: none, stages
+    config.student.remat = "none"
 
     config.teacher = ConfigDict()
     # folders of finished runs
@@ -78,7 +80,13 @@ def get_config(
     config.optimizer.epsilon = 1e-8
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 0.0
+    # regular expression of the paths of parameters that decay; empty: tensors of two or more axes
+    config.optimizer.decay_mask = ""
     config.optimizer.clip_norm = 0.0
+    # REGEX:FACTOR, what the learning rate of the parameters with such a path is multiplied with; the first one counts
+    config.optimizer.groups = ()
+    # regular expressions of the paths of parameters that are never updated
+    config.optimizer.freeze = ()
     config.optimizer.schedule = "one_cycle"
     config.optimizer.warmup_fraction = 0.05
     config.optimizer.decay_epochs = 5.0
@@ -86,6 +94,18 @@ def get_config(
     # of TOKD's rotations: plain SGD, and the power that the schedule's factor is raised to
     config.optimizer.rotation_learning_rate = 0.05
     config.optimizer.rotation_power = 2.0
+
+    config.accumulation = ConfigDict()
+    # micro-batches of an update, one after the other; data.batch_size is of all of them
+    config.accumulation.steps = 1
+    # exact: normalisations that train by their batch are refused; micro: each micro-batch is normalised by itself
+    config.accumulation.batch_norm = "exact"
+
+    config.ema = ConfigDict()
+    # of a moving average of the student's weights and statistics over the steps; 0: none
+    config.ema.decay = 0.0
+    # whether the averaged weights are what is validated, selected and stored as the best, or the trained ones
+    config.ema.evaluate = True
 
     config.train = ConfigDict()
     config.train.epochs = 32.0
@@ -99,6 +119,8 @@ def get_config(
     config.train.selection = "accuracy"
     # epochs at the start in which the classifier alone trains (for a pretrained student)
     config.train.head_epochs = 0.0
+    # batch normalisations that train with their running statistics: none, frozen (those of optimizer.freeze), all
+    config.train.freeze_statistics = "none"
     # NAME:rise or fall:START:END, shares of the run between which a loss weight goes from or to 0
     config.train.weight_schedules = ()
     # validations between two measurements of every loss term's gradient; 0: never

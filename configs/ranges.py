@@ -9,7 +9,7 @@ from kdjax.extensions import NOTHING, Extensions
 
 POSITIVE = (
     *("data.batch_size", "evaluation.batch_size", "student.width"),
-    *("train.balance_steps", "train.balance_every"),
+    *("train.balance_steps", "train.balance_every", "accumulation.steps"),
 )
 
 NOT_NEGATIVE = (
@@ -25,6 +25,7 @@ NOT_NEGATIVE = (
 
 BELOW_ONE = (
     *("optimizer.beta1", "optimizer.beta2", "optimizer.warmup_fraction", "train.balance_decay"),
+    "ema.decay",
 )
 """In [0, 1)."""
 
@@ -33,9 +34,16 @@ CHOICES = {
     "teacher.dtype": ("float32", "bfloat16", "float16"),
     "student.layout": ("", "torch", "keras"),
     "teacher.layout": ("", "torch", "keras"),
+    "accumulation.batch_norm": ("exact", "micro"),
+    "student.remat": ("none", "stages"),
+    "train.freeze_statistics": ("none", "frozen", "all"),
     "data.balance": ("none", "class", "forgery"),
     "train.balance": ("none", "start", "running"),
 }
+
+
+BY_NAME = ("optimizer.name", "optimizer.schedule")
+"""Keys whose value may be optax's own, `optax:NAME[:OPTION=VALUE...]`."""
 
 
 def check_ranges(values: dict[str, Any], extensions: Extensions = NOTHING) -> None:
@@ -65,7 +73,9 @@ def check_ranges(values: dict[str, Any], extensions: Extensions = NOTHING) -> No
             raise UserError(f"{key}={value} must be at least 0")
         if key in BELOW_ONE and not 0 <= value < 1:
             raise UserError(f"{key}={value} must be in [0, 1)")
-        if key in choices and value not in choices[key]:
+        # what is optax's by name is looked up when it is made
+        named = key in BY_NAME and str(value).startswith("optax:")
+        if key in choices and value not in choices[key] and not named:
             known = ", ".join(choice or "empty" for choice in choices[key])
             raise UserError(f"{key}={value!r} must be one of: {known}")
     if not (values["train.steps"] or values["train.epochs"]):

@@ -91,6 +91,10 @@ class RunFolder:
         """Yields the logged times."""
         return read_json_lines(self.timings)
 
+    def best_beside(self, kind: str) -> Path:
+        """Returns where variables of another kind lie beside the best ones: `trained` or `averaged`."""
+        return self.path / f"best-{kind}"
+
     def evaluations(self) -> list[str]:
         """Returns the names of the evaluations that are there."""
         return sorted(path.stem for path in self.evaluation.glob("*.json"))

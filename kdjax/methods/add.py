@@ -173,6 +173,9 @@ def add(
         },
         term_names=("frequency_attention", "multi_view"),
         init=init,
+        couples={"multi_view": "compares images of the whole batch"}
+        if view_weight and view_eta
+        else {},
     )
 
 

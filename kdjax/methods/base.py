@@ -13,6 +13,9 @@ from kdjax.models.stochastic import EXAMPLES
 from kdjax.types import STAGES as STAGES
 from kdjax.types import Array, Batch, Features, Images, Metrics, Outputs, PyTree
 
+MICRO = "micro_batch"
+"""Traced numbers of a micro-batch, int32 `[2]`: which it is, and of how many; absent where the batch is whole."""
+
 BALANCE = "balance/"
 """Begins the name of the traced number that a term is multiplied with: the balance of the terms' gradients."""
 
@@ -83,6 +86,9 @@ class Method(NamedTuple):
       hyper: the numbers that may be traced (loss weights, temperatures, margins).
       term_names: names of the loss terms, `cross_entropy` first.
       shares: by term, the wanted share of the cross-entropy's gradient, where the terms are balanced.
+      couples: why, by term or by what else it is of, an update is more than the mean of what its examples say one by
+        one, as `{"contrast": "draws negatives from the whole batch"}`; `{}`: it is not; None: it is not known. Such an
+        update cannot be accumulated over micro-batches.
     """
 
     init: Callable[..., tuple[dict[str, PyTree], PyTree]]
@@ -92,6 +98,7 @@ class Method(NamedTuple):
     hyper: Mapping[str, float]
     term_names: tuple[str, ...]
     shares: Mapping[str, float] = MappingProxyType({})
+    couples: Mapping[str, str] | None = None
 
 
 def no_heads(rng: Array, example: Batch) -> tuple[dict[str, PyTree], PyTree]:
@@ -138,13 +145,18 @@ def gather(values: Array, count: int, axis_name: str | None) -> Array:
     return everywhere.reshape(-1, *values.shape[1:])
 
 
-def places(size: int, count: int, axis_name: str | None) -> Array:
-    """Returns where this device's `count * size` stacked examples stand in the gathered batch, int32."""
-    whole, first = size, jnp.zeros((), jnp.int32)
+def places(size: int, count: int, axis_name: str | None, micro: Array | None = None) -> Array:
+    """Returns where this device's `count * size` stacked examples stand in the gathered batch, int32.
+
+    With `micro`, the numbers of a micro-batch (`MICRO`), they stand in the batch that it is of.
+    """
+    number, step = (jnp.int32(0), jnp.int32(1)) if micro is None else (micro[0], micro[1])
+    whole, first = size * step, jnp.zeros((), jnp.int32)
     if axis_name is not None:
-        whole, first = size * jax.lax.axis_size(axis_name), size * jax.lax.axis_index(axis_name)
+        whole, first = whole * jax.lax.axis_size(axis_name), whole * jax.lax.axis_index(axis_name)
     rows = whole * jnp.arange(count, dtype=jnp.int32)
-    return (rows[:, None] + (first + jnp.arange(size, dtype=jnp.int32))[None]).reshape(-1)
+    own = first + number + step * jnp.arange(size, dtype=jnp.int32)
+    return (rows[:, None] + own[None]).reshape(-1)
 
 
 def apply_student(
@@ -158,7 +170,7 @@ def apply_student(
     images = stack_qualities(inputs.batch["image"], qualities)
     # what is drawn for an example depends on its place in the batch of all devices
     count = len(qualities)
-    ids = places(len(images) // count, count, inputs.axis_name)
+    ids = places(len(images) // count, count, inputs.axis_name, inputs.hyper.get(MICRO))
     outputs, updated = student.module.apply(
         {
             "params": params["student"],

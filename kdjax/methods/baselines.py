@@ -15,7 +15,7 @@ from kdjax.methods.baseline_rows import ROWS, Row
 from kdjax.methods.complete import with_defaults
 from kdjax.methods.crd import crd
 from kdjax.methods.part import Part
-from kdjax.methods.perturb import at_moved_weights, classification
+from kdjax.methods.perturb import MOVED, at_moved_weights, classification
 from kdjax.types import Array, Batch, Metrics, Outputs, PyTree
 
 ALONE = ("collaborative", "sam")
@@ -138,7 +138,15 @@ def baselines(
         return {loss: inputs.hyper["weight"] * mean}, inputs.aux, {loss: mean}
 
     return Part(
-        "baselines", compare, targets, hyper={"weight": value}, term_names=(loss,), init=init
+        "baselines",
+        compare,
+        targets,
+        hyper={"weight": value},
+        term_names=(loss,),
+        init=init,
+        couples={loss: "compares images of the whole batch with each other"}
+        if row.relational
+        else {},
     )
 
 
@@ -181,7 +189,9 @@ def _collaborative(weight: float, count: int) -> Part:
         mean = losses.masked_mean(each[0] + each[1], inputs.batch["mask"], inputs.axis_name)
         return {"collaborative": inputs.hyper["weight"] * mean}, inputs.aux, {"collaborative": mean}
 
-    return Part("baselines", compare, hyper={"weight": weight}, term_names=("collaborative",))
+    return Part(
+        "baselines", compare, hyper={"weight": weight}, term_names=("collaborative",), couples={}
+    )
 
 
 def _sam(radius: float) -> Part:
@@ -202,4 +212,6 @@ def _sam(radius: float) -> Part:
         return jax.tree.map(lambda w, step: w + length.astype(w.dtype) * step, weights, direction)
 
     wrap = at_moved_weights(classification, move)
-    return Part("baselines", compare, hyper={"sam_radius": radius}, wrap=wrap)
+    return Part(
+        "baselines", compare, hyper={"sam_radius": radius}, wrap=wrap, couples={"sam": MOVED}
+    )

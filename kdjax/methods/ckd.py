@@ -181,4 +181,5 @@ def ckd(
         hyper={"contrast_weight": contrast_weight, "temperature": temperature},
         term_names=("contrast",),
         init=init,
+        couples={"contrast": "draws negatives from the whole batch, which a memory bank keeps"},
     )

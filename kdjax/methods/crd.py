@@ -146,7 +146,13 @@ def crd(
         return {"crd": inputs.hyper["weight"] * mean}, aux, {"crd": mean}
 
     return Part(
-        "baselines", compare, targets, hyper={"weight": weight}, term_names=("crd",), init=init
+        "baselines",
+        compare,
+        targets,
+        hyper={"weight": weight},
+        term_names=("crd",),
+        init=init,
+        couples={"crd": "updates banks of embeddings by the whole batch"},
     )
 
 

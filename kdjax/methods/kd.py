@@ -74,4 +74,5 @@ def kd(
         targets,
         hyper={"temperature": temperature, "kd_weight": kd_weight},
         term_names=("kd",),
+        couples={},
     )

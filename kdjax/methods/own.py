@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from kdjax.methods.base import BALANCE, Terms
+from kdjax.methods.base import BALANCE, MICRO, Terms
 from kdjax.types import Metrics, PyTree
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 TERM = "term/"
 """Begins the name of the metric that is a term as it stands in the loss: weighted and balanced."""
 
-SHARED = ("backbone_trains", "step")
-"""Traced numbers that the step gives every part: whether the backbone trains yet, and the step itself."""
+SHARED = ("backbone_trains", "step", MICRO)
+"""Traced numbers that the step gives every part: whether the backbone trains yet, the step itself, the micro-batch."""
 
 GROUPS = {
     "heads": "trained like the student",
@@ -24,10 +24,10 @@ GROUPS = {
 }
 """Groups of parameters that a part's `init` may return, and what training does with them."""
 
-PREFIXES = (TERM, BALANCE, "gradient_ratio/")
+PREFIXES = (TERM, BALANCE, "gradient_ratio/", "learning_rate_factor/")
 TERMS = ("cross_entropy", "loss")
 RATES = ("learning_rate", "rotation_learning_rate")
-NUMBERS = ("cross_entropy_weight", *RATES, *SHARED)
+NUMBERS = ("cross_entropy_weight", "ema_decay", *RATES, *SHARED)
 METRICS = (*TERMS, "accuracy", "kind", "step", "epoch", *RATES, "balance_skipped")
 """Names, and beginnings of names, that the library writes itself: another's would silently replace them."""
 

@@ -53,6 +53,8 @@ class Part(NamedTuple):
       init: `(rng, example) -> (heads by group, aux)`.
       wrap: takes the gradient elsewhere (AWP), or makes more of it (TOKD's rotations).
       shares: by term, the wanted share of the cross-entropy's gradient.
+      couples: why terms, or what else is computed, look at several examples of a batch at once, as of `Method`; `{}`:
+        nothing does; None: it is not said, and the part is not accumulated over micro-batches.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Part(NamedTuple):
     init: Callable[..., tuple[dict[str, PyTree], PyTree]] = base.no_heads
     wrap: Wrap | None = None
     shares: Mapping[str, float] = {}
+    couples: Mapping[str, str] | None = None
 
 
 Classify = Callable[[Array, Array], Array]
@@ -182,6 +185,14 @@ def assemble(
     numbers = {name_of(part, name): value for part in parts for name, value in part.hyper.items()}
     names = [name_of(part, name) for part in parts for name in part.term_names]
     shares = {name_of(part, name): share for part in parts for name, share in part.shares.items()}
+    coupled: dict[str, str] = {}
+    for part in parts:
+        unsaid = {
+            f"part {part.name}": "does not say whether it looks at several examples at once (couples={} "
+            "says that it does not)"
+        }
+        named = part.couples if part.couples is not None else unsaid
+        coupled |= {name_of(part, name): why for name, why in named.items()}
     return Method(
         init=init,
         targets=targets,
@@ -190,6 +201,7 @@ def assemble(
         hyper={**weights, **numbers},
         term_names=("cross_entropy", *names),
         shares=shares,
+        couples=coupled,
     )
 
 

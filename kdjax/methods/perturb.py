@@ -9,6 +9,9 @@ from kdjax.methods.base import Inputs
 from kdjax.methods.part import Around, Gradient, Wrap
 from kdjax.types import Array, Outputs, PyTree
 
+MOVED = "moves the weights by the gradient of the whole batch"
+"""What such a part says of itself in `couples`."""
+
 Objective = Callable[[Outputs, Inputs, Around], Array]
 """`(the student's outputs, inputs, the method around) -> scalar`: what the first gradient is of."""
 

@@ -13,12 +13,18 @@ from kdjax.methods import base
 from kdjax.methods.base import STAGES, Inputs, Network, Teacher, Terms
 from kdjax.methods.complete import with_defaults
 from kdjax.methods.part import Around, Part
-from kdjax.methods.perturb import at_moved_weights, classification
+from kdjax.methods.perturb import MOVED, at_moved_weights, classification
 from kdjax.transforms.awp import adversarial_weight_perturbation
 from kdjax.types import Array, Batch, Features, Metrics, Outputs, PyTree
 
 COLLABORATIONS = ("hsic", "none", "soft_label", "pairwise", "center", "collaborative")
 PERTURBATIONS = ("classification", "kl", "none")
+
+TOGETHER = {
+    "hsic": "compares all images of the batch",
+    "center": "moves its centres to the means of the whole batch",
+}
+"""What looks at several images at once, and how."""
 
 
 @with_defaults("qad")
@@ -197,6 +203,13 @@ def qad(
     def move(weights: PyTree, gradient: PyTree, own: Inputs) -> PyTree:
         return adversarial_weight_perturbation(weights, gradient, gamma=own.hyper["gamma"])
 
+    couples = {}
+    if collaboration in TOGETHER:
+        couples["collaboration"] = (
+            f"(method.collaboration={collaboration}) {TOGETHER[collaboration]}"
+        )
+    if perturbation != "none":
+        couples["perturbation"] = MOVED
     objectives = {"classification": classification, "kl": divergence}
     return Part(
         "qad",
@@ -205,6 +218,7 @@ def qad(
         term_names=() if collaboration == "none" else ("collaboration",),
         init=init,
         wrap=None if perturbation == "none" else at_moved_weights(objectives[perturbation], move),
+        couples=couples,
     )
 
 

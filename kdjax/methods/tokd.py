@@ -181,6 +181,11 @@ def tokd(
             terms["projector_cross_entropy"] = metrics["projector_cross_entropy"] = asked
         return terms, inputs.aux, metrics
 
+    couples = {}
+    if projectors:
+        couples["projectors"] = "(method.projectors) normalise by the whole batch"
+    if rotates:
+        couples["rotation"] = "(method.rotation) is turned by the gradients of the whole batch"
     names = (*branches, *(("projector_cross_entropy",) if asks else ()))
     return Part(
         "tokd",
@@ -190,6 +195,7 @@ def tokd(
         term_names=names,
         init=init,
         wrap=reconciliation.wrap,
+        couples=couples,
     )
 
 

@@ -20,6 +20,7 @@ from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Network
 from kdjax.models.weights.runs import last_step, restore, restore_best
+from kdjax.train.ema import AVERAGED, Used
 from kdjax.train.networks import network, own_options, variable_shapes
 from kdjax.train.programs import check_known_network
 from kdjax.train.state import TrainState
@@ -31,12 +32,13 @@ class Checkpoints:
 
     def __init__(self, run: Path) -> None:
         """Opens or creates the folders `checkpoints` and `best` of a run."""
-        options = ocp.CheckpointManagerOptions(
+        options = self._options = ocp.CheckpointManagerOptions(
             max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
-        files = RunFolder(run)
+        files = self._files = RunFolder(run)
         self._latest = ocp.CheckpointManager(files.checkpoints.absolute(), options=options)
         self._best = ocp.CheckpointManager(files.best.absolute(), options=options)
+        self._beside: dict[str, ocp.CheckpointManager] = {}
 
     def save_latest(self, state: TrainState, config: Mapping[str, Any]) -> None:
         """Saves all that is needed to go on, in one commit."""
@@ -48,12 +50,24 @@ class Checkpoints:
             ),
         )
 
-    def save_best(self, state: TrainState) -> None:
-        """Saves the student's variables; a step that is there already is the same one, trained again."""
-        step = int(state.step)
-        if step not in self._best.all_steps():
-            variables = {"params": state.params["student"], "batch_stats": state.batch_stats}
-            self._best.save(step, args=ocp.args.StandardSave(jax.device_get(variables)))
+    def save_best(self, step: int, used: Used) -> None:
+        """Saves the chosen variables, and what stands beside them; a step that is there is the same one, trained again.
+
+        What stands beside them is saved first: where the best are, those are too.
+        """
+        for kind, variables in used.beside.items():
+            self._save(self._beside_of(kind), step, variables)
+        self._save(self._best, step, used.chosen)
+
+    def _beside_of(self, kind: str) -> ocp.CheckpointManager:
+        if kind not in self._beside:
+            folder = self._files.best_beside(kind).absolute()
+            self._beside[kind] = ocp.CheckpointManager(folder, options=self._options)
+        return self._beside[kind]
+
+    def _save(self, manager: ocp.CheckpointManager, step: int, variables: PyTree) -> None:
+        if step not in manager.all_steps():
+            manager.save(step, args=ocp.args.StandardSave(jax.device_get(variables)))
 
     def restore_latest(self, state: TrainState) -> TrainState | None:
         """Returns the saved state; None when nothing is saved.
@@ -81,15 +95,16 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for pending work and lets go of the folders."""
-        self._latest.close()
-        self._best.close()
+        for manager in (self._latest, self._best, *self._beside.values()):
+            manager.close()
 
 
 def _saved(state: TrainState) -> dict[str, PyTree]:
-    """Returns the state's fields; without a balance that is empty, so that runs from before it go on."""
+    """Returns the state's fields, without those that came later and are empty: runs from before them go on."""
     found = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    if not found["balance"]:
-        del found["balance"]
+    for later in ("balance", "ema"):
+        if not found[later]:
+            del found[later]
     return jax.device_get(found)
 
 
@@ -176,8 +191,12 @@ def latest_step(run: str | Path) -> int | None:
     return last_step(RunFolder(run).checkpoints)
 
 
-def load_latest(run: str | Path) -> PyTree:
+def load_latest(run: str | Path, kind: str = "trained") -> PyTree:
     """Returns the student's variables as they are in the latest checkpoint.
+
+    Args:
+      run: folder of a run.
+      kind: `trained`, or `averaged` of a run that has an average.
 
     Raises:
       UserError: when there is none, or it cannot be read.
@@ -188,7 +207,19 @@ def load_latest(run: str | Path) -> PyTree:
         raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
     state = restore(folder, step, "state")
     variables = {"params": state["params"]["student"], "batch_stats": state["batch_stats"]}
-    return jax.tree.map(np.asarray, variables)
+    return jax.tree.map(np.asarray, state["ema"] if kind == AVERAGED else variables)
+
+
+def load_beside(run: str | Path, kind: str) -> PyTree:
+    """Returns the variables that were kept beside the best ones, of the same step, by their kind.
+
+    Raises:
+      UserError: when there are none, or they cannot be read.
+    """
+    folder, step = RunFolder(run).best_beside(kind), best_step(run)
+    if step is None or not folder.is_dir():
+        raise UserError(f"{run} has no {kind} weights beside its best ones")
+    return jax.tree.map(np.asarray, restore(folder, step, "default"))
 
 
 def check_variables(found: PyTree, expected: PyTree, where: str, name: str) -> None:

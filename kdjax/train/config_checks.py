@@ -53,6 +53,16 @@ def device_count(wanted: int) -> int:
     return wanted or present
 
 
+def check_accumulation(config: ConfigDict, devices: int) -> None:
+    """Raises ValueError unless the micro-batches divide what each device has of a batch."""
+    steps, size = config.accumulation.steps, config.data.batch_size
+    if size % (devices * steps):
+        raise ValueError(
+            f"data.batch_size={size} is not divisible by accumulation.steps={steps} on {devices} "
+            f"device{'s' * (devices > 1)}; choose a multiple of {devices * steps}"
+        )
+
+
 def check_qualities(config: ConfigDict, known: Sequence[str] = QUALITIES) -> None:
     """Raises ValueError for a quality that the data set does not have, or an empty list."""
     if not config.student.qualities:
@@ -84,7 +94,7 @@ def rotation_power(
     rotates = "tokd" in parts and block.get("tokd", block)["rotation"] != "none"
     power, schedule = config.optimizer.rotation_power, config.optimizer.schedule
     factor = config.optimizer.decay_factor
-    shown, decays = schedule, schedule != "constant"
+    shown, decays = schedule, schedule not in ("constant", "optax:constant_schedule")
     if schedule == "step":
         decays = factor < 1 and (decay_steps < total_steps or total_steps <= steps_per_epoch)
         shown = f"step (times {factor} every {decay_steps} steps of {total_steps})"

@@ -11,9 +11,12 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline.dataset import IDS
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train.calls import calling
+from kdjax.train.networks import variable_shapes
+from kdjax.train.optim import FACTOR
+from kdjax.train.parameters import factors
 from kdjax.train.pretrained import check_student, load_student
 from kdjax.train.setup import Plan, make_plan
-from kdjax.train.state import TrainState, create_state
+from kdjax.train.state import TrainState, begin_average, create_state
 from kdjax.types import Batch
 
 
@@ -37,7 +40,11 @@ def check_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> None:
     plan = make_plan(config, extensions)
     check_student(plan.config, plan.student, plan.image_size)
     try:
-        jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))
+        heads, _ = jax.eval_shape(plan.method.init, jax.random.key(0), _example(plan))
+        chosen = plan.config.optimizer
+        if chosen.decay_mask or chosen.groups or chosen.freeze:
+            student = variable_shapes(plan.student, plan.image_size)["params"]
+            jax.eval_shape(plan.parts.optimizer.init, {"student": student, **heads})
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -58,7 +65,11 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
         "learning_rate": options.learning_rate,
         "rotation_learning_rate": options.rotation_learning_rate,
     }
-    balance = plan.parts.balance
+    for number, (_, factor) in enumerate(factors(options.groups)):
+        hyper[f"{FACTOR}{number:04}"] = factor
+    balance, decay = plan.parts.balance, plan.config.ema.decay
+    if decay:
+        hyper["ema_decay"] = decay
     try:
         with _naming_network(plan):
             state = create_state(
@@ -70,13 +81,17 @@ def initial_state(plan: Plan, *, pretrained: bool = True) -> TrainState:
                 _example(plan),
                 hyper,
                 () if balance is None else balance.init(),
+                ema=bool(decay),
             )
     except ValueError as error:
         raise UserError(str(error)) from error
     except NotImplementedError as error:
         # more parameters than a random draw has places for
         raise UserError(f"the networks are too large (student.width): {error}") from error
-    return load_student(plan.config, state) if pretrained else state
+    if not pretrained:
+        return state
+    state = load_student(plan.config, state)
+    return begin_average(state) if decay else state
 
 
 def _naming_network(plan: Plan) -> contextlib.AbstractContextManager[Any]:

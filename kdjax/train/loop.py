@@ -21,6 +21,7 @@ from kdjax.folder import RunFolder
 from kdjax.train import checkpoint, finite, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.claim import claim_run
+from kdjax.train.ema import used
 from kdjax.train.feed import Feed
 from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
@@ -29,7 +30,7 @@ from kdjax.train.log import Progress, RunLog
 from kdjax.train.predict import compile_predict
 from kdjax.train.pretrained import changed_teachers, teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
-from kdjax.train.state import TrainState, student_variables
+from kdjax.train.state import TrainState
 from kdjax.train.step import make_train_step
 from kdjax.train.tracing import Starvation, Trace
 from kdjax.train.validation import (
@@ -40,6 +41,7 @@ from kdjax.train.validation import (
     round_up,
     validation_steps,
 )
+from kdjax.types import PyTree
 
 
 def train(
@@ -228,15 +230,13 @@ class _Trainer:
         """Evaluates on the validation split, keeps the best weights, saves the state."""
         plan, config = self.plan, self.plan.config
         step = int(state.step)
-        variables = parallel.replicate(jax.device_get(student_variables(state)), plan.devices)
-        result = evaluate(
-            lambda images: self.predict(variables, images),
-            self._validation_batches(),
-            config.student.qualities,
-        )
+        seen = used(state, evaluate=config.ema.evaluate)
         own, selection = plan.extensions, config.train.selection
         try:
-            metrics = {**result.metrics["overall"], **own_metrics(own, result)}
+            metrics = self._metrics(seen.chosen)
+            for kind, variables in seen.beside.items():
+                beside = self._metrics(variables)
+                metrics |= {f"{kind}/{name}": value for name, value in beside.items()}
             value = metrics[selection]
             check_selection(selection, value, own.metrics, plan.dataset.where)
         except UserError:
@@ -254,9 +254,20 @@ class _Trainer:
         progress.say(f"{self.folder.name} step {step}: validation {shown}{' (best)' * better}")
         # the best first: a crash in between repeats this validation and finds it saved
         if better:
-            self.checkpoints.save_best(state)
+            self.checkpoints.save_best(step, seen)
         self._save(state)
         return state
+
+    def _metrics(self, variables: PyTree) -> dict[str, Any]:
+        """Returns what the validation split says of variables, over all qualities."""
+        plan = self.plan
+        sent = parallel.replicate(jax.device_get(variables), plan.devices)
+        result = evaluate(
+            lambda images: self.predict(sent, images),
+            self._validation_batches(),
+            plan.config.student.qualities,
+        )
+        return {**result.metrics["overall"], **own_metrics(plan.extensions, result)}
 
     def _save(self, state: TrainState) -> None:
         self.checkpoints.save_latest(state, configs.to_json(self.plan.config))

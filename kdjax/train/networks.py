@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from kdjax import models
-from kdjax.checks import UserError
+from kdjax.checks import UserError, check_choice
 from kdjax.extensions import NOTHING, Extensions, check_new
 from kdjax.methods import Network
 from kdjax.models.contract import check
+from kdjax.models.running import Running, has_stages, normalizations
 from kdjax.options import Factory, given
 from kdjax.train.calls import calling
+from kdjax.train.parameters import matches
 from kdjax.train.programs import place_of
 from kdjax.types import PyTree
 
@@ -37,6 +39,53 @@ def student_network(
         options=own_options(config, config.student.network),
         image_size=image_size,
     )
+
+
+def running(
+    config: ConfigDict, student: Network, image_size: int, extensions: Extensions = NOTHING
+) -> Network:
+    """Returns the student as it is trained: with normalisations at rest, or stages that are computed again.
+
+    Raises:
+      ValueError: for a setting that has nothing to act on.
+    """
+    mode, remat = config.train.freeze_statistics, config.student.remat
+    check_choice("train.freeze_statistics", mode, ("none", "frozen", "all"))
+    check_choice("student.remat", remat, ("none", "stages"))
+    name = config.student.network
+    if remat != "none" and (name in extensions.networks or not has_stages(student.module)):
+        raise ValueError(
+            f"student.remat={remat} is of shipped networks with stages; {name} has none"
+        )
+    resting: dict[str, tuple[str, ...]] = {}
+    if mode != "none":
+        found = normalizations(variable_shapes(student, image_size))
+        freeze = config.optimizer.freeze
+        resting = {
+            path: own
+            for path, own in found.items()
+            if mode == "all" or all(matches(f"student/{each}", freeze) for each in own or (path,))
+        }
+        if not resting:
+            raise ValueError(
+                f"train.freeze_statistics={mode} has nothing to freeze: "
+                + (
+                    f"{name} has no running statistics"
+                    if not found
+                    else "optimizer.freeze chooses no batch normalisation whole"
+                )
+            )
+    if remat == "none" and not resting:
+        return student
+    module = Running(student.module, frozenset(resting), remat != "none")
+    return student._replace(module=module)
+
+
+def normalising(student: Network, image_size: int) -> str:
+    """Returns the path of a normalisation that trains by its batch, empty where none does."""
+    resting = student.module.resting if isinstance(student.module, Running) else ()
+    found = normalizations(variable_shapes(student, image_size))
+    return next((path for path in found if path not in resting), "")
 
 
 def own_options(config: ConfigDict, name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from kdjax.folder import RunFolder
 from kdjax.methods import Network
 from kdjax.methods.base import normalize
 from kdjax.train import checkpoint
+from kdjax.train.ema import AVERAGED, TRAINED
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.networks import student_network
 from kdjax.types import PyTree
@@ -99,19 +100,34 @@ class Run:
         """Side of the crop in pixels that the network was trained on."""
         return checkpoint.image_size_of(self.folder, self.config)
 
-    def variables(self, step: int | None = None) -> PyTree:
+    def variables(self, step: int | None = None, *, kind: str = "") -> PyTree:
         """Returns the student's variables, `params` and `batch_stats`: the best, or those of a step that is kept.
 
+        Args:
+          step: whose; None: the best.
+          kind: `trained` or `averaged` (`ema.decay`); empty: what the run selected and calls the best.
+
         Raises:
-          UserError: when there are none, or none of that step.
+          UserError: when there are none, none of that step, or none of that kind.
         """
+        config = self.config.ema
+        chosen = AVERAGED if config.decay and config.evaluate else TRAINED
+        kind = kind or chosen
+        if kind not in (TRAINED, AVERAGED):
+            raise UserError(f"kind={kind!r} of {self.folder} must be {TRAINED} or {AVERAGED}")
+        if kind == AVERAGED and not config.decay:
+            raise UserError(
+                f"{self.folder} has no averaged weights: it was trained with ema.decay=0"
+            )
         if step is None or step == self.best_step:
+            if kind != chosen:
+                return checkpoint.load_beside(self.folder, kind)
             return checkpoint.load_best(self.folder, extensions=self.extensions)[1]
         if step != checkpoint.latest_step(self.folder):
             kept = [each for each in (self.best_step, checkpoint.latest_step(self.folder)) if each]
             known = ", ".join(map(str, sorted(set(kept)))) or "none"
             raise UserError(f"{self.folder} keeps no weights of step {step}; it has: {known}")
-        return checkpoint.load_latest(self.folder)
+        return checkpoint.load_latest(self.folder, kind)
 
     def features(
         self, images: np.ndarray, *, step: int | None = None, batch_size: int = 0

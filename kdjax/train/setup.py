@@ -15,12 +15,14 @@ from kdjax.data_pipeline.sampling import Group
 from kdjax.extensions import NOTHING, Extensions, check_extensions
 from kdjax.methods import Method, Network, Teacher
 from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train.accumulation import check_exact
 from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
 from kdjax.train.calls import check_direction, own_methods, own_optimizers, own_schedules
 from kdjax.train.data import naming_data, open_data
 from kdjax.train.examples import training_groups, training_indices
-from kdjax.train.networks import own_options, student_network
+from kdjax.train.networks import normalising, own_options, running, student_network
+from kdjax.train.parameters import factors
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
@@ -116,6 +118,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     config_checks.check_qualities(config, dataset.qualities)
     devices = config_checks.device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
+    config_checks.check_accumulation(config, devices)
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
     with naming_data(config, extensions):
@@ -142,6 +145,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     student = student_network(
         config, parallel.axis_name(devices), extensions, image_size=image_size
     )
+    student = running(config, student, image_size, extensions)
     loaded = [
         checkpoint.load_best(run, dtype=config.teacher.dtype, extensions=extensions)
         for run in config.teacher.runs
@@ -162,6 +166,12 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
         indices=indices,
         steps_per_epoch=per_epoch,
         extensions=extensions,
+    )
+    check_exact(
+        method,
+        config.accumulation.steps,
+        normalised=normalising(student, image_size) if config.accumulation.steps > 1 else "",
+        batch_norm=config.accumulation.batch_norm,
     )
     drawn = make_augment(
         config, image_size, extensions, seen_qualities(config, teachers), dataset.qualities
@@ -231,6 +241,9 @@ def make_parts(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
+        decay_mask=options.decay_mask,
+        scaled=[pattern for pattern, _ in factors(options.groups)],
+        freeze=options.freeze,
         own=own_optimizers(extensions),
         own_options=own_options(config, options.name),
     )
@@ -249,4 +262,6 @@ def make_parts(
             steps_per_epoch=per_epoch,
         ),
         balance=make_balance(config, method),
+        freeze=tuple(options.freeze),
+        accumulation=config.accumulation.steps,
     )

@@ -28,6 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
       key: uint32 `[2]`, data of the key that all the student's randomness is folded from. As an array of the state it
         is no constant of the compiled step: other seeds compile nothing again.
       data_key: uint32 `[2]`, the same of the key that augmentations are folded from.
+      ema: the moving average of the student's variables (`student_variables`), `()` where there is none.
     """
 
     step: Array
@@ -42,6 +43,7 @@ class TrainState(flax.struct.PyTreeNode):
     balance: PyTree
     key: Array
     data_key: Array
+    ema: PyTree = ()
 
 
 def create_state(
@@ -53,6 +55,8 @@ def create_state(
     example: Batch,
     hyper: Mapping[str, float],
     balance: PyTree = (),
+    *,
+    ema: bool = False,
 ) -> TrainState:
     """Returns the state before the first step.
 
@@ -65,6 +69,7 @@ def create_state(
       example: a batch as `Method.grads` gets it (float images); one row is enough.
       hyper: further traced numbers, such as `learning_rate`.
       balance: the state of the balance before its first measurement.
+      ema: whether the student's variables are averaged over the steps; `hyper` then needs `ema_decay`.
     """
     student_key, method_key = jax.random.split(rng)
     images = next(iter(example["image"].values()))
@@ -77,7 +82,7 @@ def create_state(
     )
     params = {"student": variables["params"], **heads}
     numbers = {**method.hyper, **hyper}
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
@@ -91,11 +96,17 @@ def create_state(
         key=jax.random.key_data(rng),
         data_key=jax.random.key_data(data_rng),
     )
+    return begin_average(state) if ema else state
 
 
 def _initialization_options() -> dict[str, int]:
     # LLVM spends seconds on every parameter's random draw, which runs only once
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+
+
+def begin_average(state: TrainState) -> TrainState:
+    """Returns the state with its student's variables as their own average: what an average has before any step."""
+    return state.replace(ema=jax.tree.map(jnp.copy, student_variables(state)))
 
 
 def student_variables(state: TrainState) -> PyTree:

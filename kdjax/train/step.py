@@ -10,9 +10,12 @@ import optax
 
 from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import BALANCE, normalize
-from kdjax.train.optim import CLASSIFIER, ROTATION, Schedule
+from kdjax.train import ema
+from kdjax.train.accumulation import accumulated, weighted_mean
+from kdjax.train.optim import CLASSIFIER, FACTOR, ROTATION, Schedule
+from kdjax.train.parameters import without
 from kdjax.train.ramps import Ramp
-from kdjax.train.state import TrainState
+from kdjax.train.state import TrainState, student_variables
 from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
 
@@ -33,6 +36,8 @@ class StepParts(NamedTuple):
       ramps: factors on traced numbers by step.
       rotation_power: the schedule's factor to this power is that of the rotations.
       balance: gives the terms' factors from the state; None: none.
+      accumulation: micro-batches of an update.
+      freeze: expressions of the paths of parameters that are never updated: no term's gradient is measured there.
     """
 
     method: Method
@@ -44,6 +49,8 @@ class StepParts(NamedTuple):
     ramps: Mapping[str, Ramp] = MappingProxyType({})
     rotation_power: float = 2.0
     balance: Balance | None = None
+    freeze: tuple[str, ...] = ()
+    accumulation: int = 1
 
 
 def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
@@ -91,7 +98,9 @@ def update(
 ) -> tuple[TrainState, Metrics]:
     """Returns the state after one update of a prepared batch, and the step's metrics."""
     inputs = method_inputs(parts, state, targets, batch, axis_name)
-    grads, batch_stats, aux, metrics = parts.method.grads(state.params, *inputs)
+    grads, batch_stats, aux, metrics = accumulated(
+        parts.method, state.params, inputs, parts.accumulation
+    )
     grads, metrics = mean_over_axis((grads, metrics), axis_name)
     rates = learning_rates(parts, state)
     optimizer = optax.with_extra_args_support(parts.optimizer)
@@ -108,6 +117,12 @@ def update(
         opt_state=opt_state,
         aux=aux,
     )
+    if state.ema:
+        new_state = new_state.replace(
+            ema=ema.moved(
+                state.ema, student_variables(new_state), new_state.step, state.hyper["ema_decay"]
+            )
+        )
     factors = {name: value for name, value in inputs.hyper.items() if name.startswith(BALANCE)}
     if factors:
         factors["balance_skipped"] = state.balance.skipped
@@ -115,12 +130,15 @@ def update(
     return new_state, {**metrics, **factors, **logged}
 
 
-def learning_rates(parts: StepParts, state: TrainState) -> dict[str, Array]:
+def learning_rates(parts: StepParts, state: TrainState) -> dict[str, Any]:
     """Returns the rates of a step, as the optimisers of `optim` take them; none where there is no schedule."""
     if parts.schedule is None:
         return {}
     factor = parts.schedule(state.step)
-    rates = {"learning_rate": state.hyper["learning_rate"] * factor}
+    rates: dict[str, Any] = {"learning_rate": state.hyper["learning_rate"] * factor}
+    scales = [state.hyper[name] for name in sorted(state.hyper) if name.startswith(FACTOR)]
+    if scales:
+        rates["factors"] = scales
     if ROTATION in state.params:
         power = factor**parts.rotation_power
         rates["rotation_learning_rate"] = state.hyper["rotation_learning_rate"] * power
@@ -189,16 +207,19 @@ def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Calla
         targets = parts.method.targets(teachers, prepared)
         inputs = method_inputs(parts, state, targets, prepared, axis_name, bare=bare)
 
-        def selected(student: PyTree) -> Array:
-            terms, _ = parts.method.terms({**state.params, "student": student}, inputs)
+        def selected(student: PyTree, own: Inputs) -> Array:
+            terms, _ = parts.method.terms({**state.params, "student": student}, own)
             # where, not a product: a selected-out infinity must not become NaN
             return sum(
                 (jnp.where(selection[name] > 0, value, 0.0) for name, value in terms.items()),
                 start=jnp.zeros(()),
             )
 
-        grads = mean_over_axis(jax.grad(selected)(state.params["student"]), axis_name)
-        return optax.tree.norm(grads)
+        grads = weighted_mean(
+            jax.grad(selected), state.params["student"], inputs, parts.accumulation
+        )
+        grads = mean_over_axis(grads, axis_name)
+        return optax.tree.norm(without(grads, parts.freeze, "student"))
 
     return gradient_norm
 

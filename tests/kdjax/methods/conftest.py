@@ -16,7 +16,9 @@ from kdjax import methods
 from kdjax.data_pipeline.augment import make_augment
 from kdjax.methods import Inputs, Network
 from kdjax.methods.base import apply_student
+from kdjax.models.stochastic import dropout, example_keys
 from kdjax.train import optim, parallel
+from kdjax.train.accumulation import accumulated
 from kdjax.train.state import create_state
 from kdjax.train.step import StepParts, make_train_step, method_inputs, prepare_batch
 from kdjax.types import Outputs
@@ -58,6 +60,8 @@ class TinyNetwork(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     dual: bool = False
+    normalised: bool = True
+    """Whether the batch is normalised; else what it draws for each example is multiplied with it."""
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -70,7 +74,10 @@ class TinyNetwork(nn.Module):
                 dtype=self.dtype,
                 param_dtype=double,
             )(x)
-            if stage == 1:
+            if stage == 1 and not self.normalised:
+                keys = example_keys(self, len(images)) if train else None
+                x = dropout(x, 0.3, keys, 0)
+            elif stage == 1:
                 # once: a second one would take out what the first one's bias puts in, and leave
                 # a gradient made of rounding
                 x = nn.BatchNorm(
@@ -125,7 +132,9 @@ class Bench:
             batch = prepare_batch(self.parts, state, batch)
             targets = self.method.targets(teachers, batch)
             inputs = method_inputs(self.parts, state, targets, batch, self.axis_name)
-            grads, _, aux, metrics = self.method.grads(state.params, *inputs)
+            grads, _, aux, metrics = accumulated(
+                self.method, state.params, inputs, self.parts.accumulation
+            )
             if self.axis_name is not None:
                 grads, metrics = jax.lax.pmean((grads, metrics), self.axis_name)
             return grads, aux, metrics
@@ -179,18 +188,21 @@ def make_bench(
     dual=None,
     steps_per_epoch=2,
     indices=None,
+    normalised=True,
+    accumulation=1,
     **changed,
 ):
     axis_name, case = parallel.axis_name(devices), CASES[name]
 
-    def network(axis_name=None, dual=False):
-        return Network(TinyNetwork(dtype, axis_name, dual), (0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
+    def network(axis_name=None, dual=False, normalised=True):
+        module = TinyNetwork(dtype, axis_name, dual, normalised)
+        return Network(module, (0.5, 0.4, 0.3), (0.2, 0.2, 0.25))
 
     teacher_count = case.teachers if teacher_count is None else teacher_count
     dual = name == "tokd" if dual is None else dual
     teachers = tuple(network(dual=dual) for _ in range(teacher_count))
     qualities = qualities or case.qualities
-    student = network(axis_name)
+    student = network(axis_name, normalised=normalised)
     method = methods.create(
         name,
         student,
@@ -218,6 +230,7 @@ def make_bench(
         ),
         augment=make_augment(SIZE, flip=True, random_crop=True),
         steps_per_epoch=2,
+        accumulation=accumulation,
     )
     images = jnp.zeros((2, SIZE, SIZE, 3), jnp.promote_types(dtype, jnp.float32))
     example = {

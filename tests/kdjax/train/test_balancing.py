@@ -13,6 +13,7 @@ from kdjax.checks import UserError
 from kdjax.folder import RunFolder
 from kdjax.train import checkpoint, pretrained, spikes
 from kdjax.train.claim import claim_run
+from kdjax.train.ema import used
 from kdjax.train.initial import check_plan, initial_state
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
@@ -41,7 +42,8 @@ def teacher(tiny_dataset, tmp_path_factory):
     plan = make_plan(config)
     claim_run(run, config, plan.inputs())
     with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
-        checkpoints.save_best(initial_state(plan))
+        state = initial_state(plan)
+        checkpoints.save_best(int(state.step), used(state, evaluate=True))
     RunFolder(run).finish({"step": 0})
     return run
 
