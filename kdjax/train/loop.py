@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,11 @@ from ml_collections import ConfigDict
 
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.data_pipeline.loader import training_batches
-from kdjax.data_pipeline.made import seen_batches
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.train import checkpoint, finite, parallel, programs, spikes
+from kdjax.train import batches, checkpoint, finite, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.claim import claim_run
 from kdjax.train.ema import used
@@ -37,8 +35,6 @@ from kdjax.train.validation import (
     check_own_metrics,
     check_selection,
     own_metrics,
-    reading,
-    round_up,
     validation_steps,
 )
 from kdjax.types import PyTree
@@ -174,7 +170,7 @@ class _Trainer:
         if train.patience and int(state.stale) >= train.patience:
             return state
         pending: list[Mapping[str, Any]] = []
-        feed = Feed(self._training_batches(step), parallel.sender(plan.devices))
+        feed = Feed(batches.training(plan, step), parallel.sender(plan.devices))
         clock = time.monotonic()
         while step < plan.total_steps:
             self.trace.before(step + 1)
@@ -264,41 +260,10 @@ class _Trainer:
         sent = parallel.replicate(jax.device_get(variables), plan.devices)
         result = evaluate(
             lambda images: self.predict(sent, images),
-            self._validation_batches(),
+            batches.validation(plan),
             plan.config.student.qualities,
         )
         return {**result.metrics["overall"], **own_metrics(plan.extensions, result)}
 
     def _save(self, state: TrainState) -> None:
         self.checkpoints.save_latest(state, configs.to_json(self.plan.config))
-
-    def _training_batches(self, start: int) -> Iterator[Any]:
-        plan, data = self.plan, self.plan.config.data
-        batches = training_batches(
-            plan.dataset,
-            plan.qualities,
-            batch_size=data.batch_size,
-            seed=plan.config.seed.data,
-            indices=plan.indices,
-            groups=plan.groups,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            threads=data.threads,
-            read_ahead=data.read_ahead,
-            workers=data.workers,
-            start=start,
-        )
-        read = reading(batches, plan.dataset.where, "train", plan.extensions)
-        return (plan.records.attach(batch) for batch in read)
-
-    def _validation_batches(self) -> Iterator[Any]:
-        config = self.plan.config
-        batches = seen_batches(
-            self.plan.dataset,
-            config.student.qualities,
-            split="validation",
-            batch_size=round_up(config.evaluation.batch_size, self.plan.devices),
-            limit=config.evaluation.validation_limit,
-            threads=config.data.threads,
-        )
-        return reading(batches, self.plan.dataset.where, "validation", self.plan.extensions)

@@ -12,7 +12,7 @@ from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.train import checkpoint, loop
+from kdjax.train import batches, checkpoint, loop
 from kdjax.train.claim import claim_run
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
@@ -402,13 +402,13 @@ def test_bfloat16_trains(tiny_dataset, tmp_path):
 
 def test_a_run_on_two_data_sets_draws_them_as_told(tmp_path, tiny_dataset, monkeypatch):
     seen = []
-    original = loop.training_batches
+    original = batches.training_batches
 
     def watched(dataset, qualities, **options):
         seen.append((dataset, options["groups"]))
         return original(dataset, qualities, **options)
 
-    monkeypatch.setattr(loop, "training_batches", watched)
+    monkeypatch.setattr(batches, "training_batches", watched)
     more = {"data__more": str(tiny_dataset), "data__weights": "3,1", "data__balance": "class"}
     config = config_for(tiny_dataset, train__steps=2, **more)
     train(config, tmp_path / "run")
