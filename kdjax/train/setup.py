@@ -14,7 +14,7 @@ from kdjax.data_pipeline.loader import steps_per_epoch
 from kdjax.data_pipeline.sampling import Group
 from kdjax.extensions import NOTHING, Extensions, check_extensions
 from kdjax.methods import Method, Network, Teacher
-from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train import checkpoint, config_checks, determinism, optim, parallel
 from kdjax.train.accumulation import check_exact
 from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
@@ -105,6 +105,10 @@ def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
     """
     check_extensions(extensions)
     config = configs.checked(config, extensions)
+    if config.train.deterministic:
+        started = determinism.has_started()
+        platform = jax.default_backend() if started else ""
+        determinism.ask(True, started=started, platform=platform)
     dataset = open_data(config, extensions)
     try:
         return _make_plan(config, dataset, extensions)

@@ -23,7 +23,17 @@ EXACT = frozenset(
     (
         # moves or selects numbers, or computes without rounding
         *("convert_element_type", "reshape", "transpose", "broadcast_in_dim", "squeeze", "slice"),
-        *("concatenate", "stack", "unstack", "gather", "scatter", "dynamic_slice", "pad", "rev", "select_n"),
+        *(
+            "concatenate",
+            "stack",
+            "unstack",
+            "gather",
+            "scatter",
+            "dynamic_slice",
+            "pad",
+            "rev",
+            "select_n",
+        ),
         *("stop_gradient", "copy", "neg", "abs", "sign", "max", "min", "reduce_max", "reduce_min"),
         *("sort", "argmax", "eq", "ne", "lt", "le", "gt", "ge", "is_finite", "split", "iota"),
         # have equations of their own within
