@@ -32,6 +32,7 @@ NEUTRAL: dict[str, Any] = {
     "method.class_weights": [1.0, 1.0],
     "student.remat": "none",
     "train.freeze_statistics": "none",
+    "train.deterministic": False,
     "optimizer.decay_mask": "",
     "optimizer.groups": [],
     "optimizer.freeze": [],

@@ -132,6 +132,8 @@ def get_config(
     config.train.balance_every = 20
     config.train.balance_decay = 0.9
     config.train.log_every = 10
+    # whether XLA is asked for kernels that give the same bits each time, on a GPU; a CPU's do
+    config.train.deterministic = False
     # local devices to use; 0: all
     config.train.devices = 0
 

@@ -187,7 +187,8 @@ def vector_norm(x: Array) -> Array:
 
 
 def unit_vectors(x: Array) -> Array:
-    """Returns `x` over its norm along the last axis; what is below the floor becomes constant zeros."""
+    """Returns `x`, at least float32, over its norm along the last axis; below the floor it is constant zeros."""
+    x = at_least_float32(x)
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     alive = largest > FLOOR
     # A direction does not depend on the scale: no square overflows or vanishes.

@@ -38,12 +38,26 @@ READ_WITH: Mapping[str, Mapping[str, tuple[Condition, ...]]] = {
 """Of each method: options that are read only beside certain values of others."""
 
 
+BESIDE = (
+    ("optimizer.decay_mask", "", "optimizer.weight_decay", 0.0),
+    ("ema.evaluate", True, "ema.decay", 0.0),
+    ("accumulation.batch_norm", "exact", "accumulation.steps", 1),
+)
+"""Settings of training, their defaults, and the setting and value beside which they are not read."""
+
+
 def idle_settings(config: ConfigDict, extensions: Extensions = NOTHING) -> list[str]:
     """Returns a line for each setting that is not its default and changes nothing, naming what would make it count."""
     block = config.method.to_dict()
     own = extensions.method_options()
     default = {"name": config.method.name, **defaults(config.method.name, own)}
+    flat = dict(configs.flatten(config))
     return [
+        *(
+            f"{key}={_shown(flat[key])} changes nothing while {other}={_shown(value)}"
+            for key, usual, other, value in BESIDE
+            if flat[key] != usual and flat[other] == value
+        ),
         *_balanced(config.train.balance, block, default, own, "method"),
         *_unread(block["name"], block, default, "method"),
         *(

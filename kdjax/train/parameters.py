@@ -9,6 +9,9 @@ import jax.numpy as jnp
 
 from kdjax.types import PyTree
 
+STUDENT = "student"
+"""The group, and the beginning of the paths, of the student's own."""
+
 NEAREST = 3
 """Paths that are named where an expression matches none."""
 

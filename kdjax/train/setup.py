@@ -14,7 +14,7 @@ from kdjax.data_pipeline.loader import steps_per_epoch
 from kdjax.data_pipeline.sampling import Group
 from kdjax.extensions import NOTHING, Extensions, check_extensions
 from kdjax.methods import Method, Network, Teacher
-from kdjax.train import checkpoint, config_checks, optim, parallel
+from kdjax.train import checkpoint, config_checks, determinism, optim, parallel, parameters
 from kdjax.train.accumulation import check_exact
 from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
@@ -22,7 +22,6 @@ from kdjax.train.calls import check_direction, own_methods, own_optimizers, own_
 from kdjax.train.data import naming_data, open_data
 from kdjax.train.examples import training_groups, training_indices
 from kdjax.train.networks import normalising, own_options, running, student_network
-from kdjax.train.parameters import factors
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
 from kdjax.train.records import Records, read_records
@@ -105,6 +104,10 @@ def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
     """
     check_extensions(extensions)
     config = configs.checked(config, extensions)
+    if config.train.deterministic:
+        started = determinism.has_started()
+        platform = jax.default_backend() if started else ""
+        determinism.ask(True, started=started, platform=platform)
     dataset = open_data(config, extensions)
     try:
         return _make_plan(config, dataset, extensions)
@@ -230,6 +233,12 @@ def make_parts(
         own=own_schedules(extensions),
         own_options=own_options(config, options.schedule),
     )
+    head = f"{parameters.STUDENT}/{optim.CLASSIFIER}/kernel"
+    if config.train.head_epochs and parameters.matches(head, options.freeze):
+        raise ValueError(
+            f"train.head_epochs={config.train.head_epochs} trains the classifier alone, which optimizer.freeze "
+            "freezes; set one of them only"
+        )
     if options.name in extensions.optimizers:
         check_direction(options.name, extensions, own_options(config, options.name))
     optimizer = optim.make_optimizer(
@@ -242,7 +251,7 @@ def make_parts(
         weight_decay=options.weight_decay,
         clip_norm=options.clip_norm,
         decay_mask=options.decay_mask,
-        scaled=[pattern for pattern, _ in factors(options.groups)],
+        scaled=[pattern for pattern, _ in parameters.factors(options.groups)],
         freeze=options.freeze,
         own=own_optimizers(extensions),
         own_options=own_options(config, options.name),

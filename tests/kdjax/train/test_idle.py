@@ -64,3 +64,23 @@ def test_an_option_of_a_method_that_is_no_part_is_named():
     (line,) = lines("combine", parts="kd,ckd", add__views="6")
     assert line == "method.add.views=6 changes nothing while add is not in method.parts=kd,ckd"
     assert not lines("combine", parts="kd,add", add__views="6")
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (
+            {"optimizer.decay_mask": "kernel"},
+            "optimizer.decay_mask=kernel changes nothing while optimizer.weight_decay=0.0",
+        ),
+        ({"ema.evaluate": "false"}, "ema.evaluate=false changes nothing while ema.decay=0.0"),
+        (
+            {"accumulation.batch_norm": "micro"},
+            "accumulation.batch_norm=micro changes nothing while accumulation.steps=1",
+        ),
+        ({"ema.evaluate": "false", "ema.decay": "0.9"}, ""),
+    ],
+)
+def test_settings_of_training_that_nothing_reads_are_said(changed, line):
+    found = idle_settings(configs.load("supervised", changed))
+    assert found == ([line] if line else [])

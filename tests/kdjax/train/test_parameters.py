@@ -301,3 +301,9 @@ def test_a_run_that_computes_stages_again_is_another_in_rounding_alone(tiny_data
         found.params,
         plain.params,
     )
+
+
+def test_a_classifier_that_is_to_train_alone_is_not_frozen(tiny_dataset):
+    config = config_for(tiny_dataset, optimizer__freeze="classifier", train__head_epochs="1")
+    with pytest.raises(UserError, match=r"train.head_epochs=1.0 trains the classifier alone"):
+        make_plan(config)
