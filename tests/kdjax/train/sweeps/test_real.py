@@ -22,12 +22,12 @@ SETTINGS = {
 MISSES = "/jax/compilation_cache/cache_misses"
 
 FATAL = """
-import os, signal
+import os, signal, sys
 
 def fatal(steps):
-    def factor(step):
+    if any(word in ("--worker=1/2", "--worker=2/2") for word in sys.argv):
         os.kill(os.getpid(), signal.SIGKILL)
-    return factor
+    return lambda step: 1.0
 
 SCHEDULES = {"fatal": fatal}
 TWICE = [{"seed.student": 1}, {"seed.student": 2}]
