@@ -209,6 +209,17 @@ def _train(commands: argparse._SubParsersAction) -> None:
         metavar="START:STOP",
         help="trace these steps into the folder's `profile`, for TensorBoard or Perfetto",
     )
+    hosts = parser.add_argument_group(
+        "several hosts", "the same command on each, with a --workdir that all of them see"
+    )
+    hosts.add_argument(
+        "--distributed",
+        action="store_true",
+        help="as the cluster's own environment says (SLURM, Open MPI, GKE, Cloud TPU)",
+    )
+    hosts.add_argument("--coordinator", default="", metavar="HOST:PORT", help="address of host 0")
+    hosts.add_argument("--hosts", type=int, default=0, help="how many there are")
+    hosts.add_argument("--host", type=int, default=-1, help="which this is, from 0 on")
     _add_program(parser)
 
 

@@ -11,6 +11,8 @@ from kdjax.checks import UserError
 from kdjax.files import write_json
 from kdjax.folder import RunFolder
 from kdjax.train.checkpoint import has_started, read_config
+from kdjax.train.setup import Plan
+from kdjax.version import __version__
 
 RUNTIME_KEYS = frozenset(
     {
@@ -23,6 +25,28 @@ RUNTIME_KEYS = frozenset(
     }
 )
 """Keys that do not change what a run computes: a run may go on with other values."""
+
+
+PLACES = frozenset(
+    {"data.path", "data.more", "teacher.runs", "teacher.weights", "teacher.recorded"}
+)
+"""Keys that say where something lies, which each host may have elsewhere: what lies there is compared."""
+
+
+def agreed(plan: Plan) -> dict[str, Any]:
+    """Returns what all hosts of a run have to have alike, JSON by name, of the settings those that change a result."""
+    inputs = plan.inputs()
+    settings = {
+        key: value
+        for key, value in configs.flatten_mapping(configs.to_json(plan.config))
+        if key not in RUNTIME_KEYS | PLACES
+    }
+    return {
+        "kdjax's version": __version__,
+        "the data set": inputs["dataset"],
+        "the teachers": inputs["teachers"],
+        **settings,
+    }
 
 
 def has_results(run: Path) -> bool:

@@ -16,9 +16,9 @@ from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.train import batches, checkpoint, finite, parallel, programs, spikes
+from kdjax.train import batches, checkpoint, finite, hosts, parallel, programs, spikes
 from kdjax.train.balancing import Gradients, ratio_steps
-from kdjax.train.claim import claim_run
+from kdjax.train.claim import agreed, claim_run
 from kdjax.train.ema import used
 from kdjax.train.feed import Feed
 from kdjax.train.idle import idle_settings
@@ -64,17 +64,12 @@ def train(
     state = initial_state(plan, pretrained=not checkpoint.has_started(run))
     trainer = _Trainer(plan, run, trace)
     try:
-        files = RunFolder(run)
-        files.check_free()
-        if not files.is_run:
-            trainer.check(state)
-        run.mkdir(parents=True, exist_ok=True)
-        with held(files.lock, "is training"):
-            claim_run(run, plan.config, plan.inputs())
-            trainer.changed = programs.remember(run, extensions)
+        hosts.check_agreement(agreed(plan))
+        with contextlib.ExitStack() as held_folder:
+            trainer.changed = hosts.on_first(lambda: trainer.claim(state, held_folder)) or ""
             with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
                 result = trainer.run(state, checkpoints)
-            files.finish(result)
+            hosts.on_first(lambda: RunFolder(run).finish(result))
             return result
     except OSError as error:
         raise UserError(f"cannot write {run}: {error.strerror or error}") from error
@@ -102,6 +97,17 @@ class _Trainer:
         )
         self.watch = spikes.Watch()
         self.starvation = Starvation()
+
+    def claim(self, state: TrainState, held_folder: contextlib.ExitStack) -> str:
+        """Holds the run's folder; returns what of its program has changed. UserError when it is no place for a run."""
+        files, plan = RunFolder(self.folder), self.plan
+        files.check_free()
+        if not files.is_run:
+            self.check(state)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        held_folder.enter_context(held(files.lock, "is training"))
+        claim_run(self.folder, plan.config, plan.inputs())
+        return programs.remember(self.folder, plan.extensions)
 
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
@@ -131,8 +137,9 @@ class _Trainer:
                 *idle_settings(plan.config, plan.extensions),
             ]
         )
-        log = RunLog(self.folder, start_step=start)
-        progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
+        first = hosts.is_first()
+        log = RunLog(self.folder, start_step=start, silent=not first)
+        progress = Progress(f"train {self.folder.name}", plan.total_steps, start, silent=not first)
         if self.changed:
             progress.say(self.changed)
         if start:
@@ -188,8 +195,12 @@ class _Trainer:
                 progress.say(f"trace of the steps to {step}: {RunFolder(self.folder).profile}")
             pending.append(metrics)
             validates = step in self.validation_steps
+            logs = step % max(1, train.log_every) == 0 or validates
             stops = interruption.asked
-            if step % max(1, train.log_every) == 0 or validates or measured or stops:
+            if jax.process_count() > 1:
+                # hosts stop together, where they meet anyway
+                stops = logs and hosts.any_host(stops)
+            if logs or measured or stops:
                 rows = self._fetch(pending)
                 self.watch, found = spikes.watch_rows(self.watch, step, rows)
                 for spike in found:
@@ -257,11 +268,12 @@ class _Trainer:
     def _metrics(self, variables: PyTree) -> dict[str, Any]:
         """Returns what the validation split says of variables, over all qualities."""
         plan = self.plan
-        sent = parallel.replicate(jax.device_get(variables), plan.devices)
+        sent = parallel.replicate(jax.device_get(variables), plan.devices, alone=True)
         result = evaluate(
             lambda images: self.predict(sent, images),
             batches.validation(plan),
             plan.config.student.qualities,
+            gather=hosts.gather_rows,
         )
         return {**result.metrics["overall"], **own_metrics(plan.extensions, result)}
 

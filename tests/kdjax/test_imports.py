@@ -77,6 +77,7 @@ ARROWS = {
     "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.ema": (*VOCABULARY, "kdjax.train.state"),
     "kdjax.train.parallel": VOCABULARY,
+    "kdjax.train.hosts": VOCABULARY,
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
     "kdjax.arguments": (),
