@@ -30,6 +30,7 @@ NEUTRAL: dict[str, Any] = {
     "data.weights": [0.0],
     "data.balance": "none",
     "method.class_weights": [1.0, 1.0],
+    "train.nonfinite": "stop",
 }
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 

@@ -110,6 +110,13 @@ def get_config(
     config.train.balance_every = 20
     config.train.balance_decay = 0.9
     config.train.log_every = 10
+    # steps, and minutes, from one checkpoint to the next between validations, which always save; 0: none
+    config.train.save_every = 0
+    config.train.save_minutes = 0.0
+    # validated weights that are kept, the best by train.selection
+    config.train.keep_best = 1
+    # what a step does whose loss or update is not finite: stop the run, or skip (leave the step out and count it)
+    config.train.nonfinite = "stop"
     # local devices to use; 0: all
     config.train.devices = 0
 

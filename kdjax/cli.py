@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdjax.arguments import PARTS, add_prepare
-from kdjax.checks import UserError
+from kdjax.arguments import PARTS, add_going_on, add_prepare
+from kdjax.checks import Terminated, UserError
+from kdjax.termination import TERMINATED, terminable
 from kdjax.version import __version__
 
 CONFIG = "METHOD[:NETWORK], or a Python file or module of your own, FILE.py[:ARGUMENT]"
@@ -35,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
         options.overrides = overrides
         _quiet_libraries()
-        from kdjax import commands
+        with terminable(wanted=options.command in ("train", "sweep")):
+            from kdjax import commands
 
-        commands.run(options)
+            commands.run(options)
     except UserError as error:
         print(f"kdjax: error: {error}", file=sys.stderr)
         return 2
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except Terminated:
+        print("kdjax: terminated; the same command goes on where it was", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("kdjax: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
@@ -68,7 +73,8 @@ def _quiet_libraries() -> None:
     # absl's INFO lines (Orbax) and TFDS' hints would drown the progress
     import logging
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # and its errors, pages of them, are raised too
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def expand_flagfiles(words: Sequence[str], depth: int = 0) -> list[str]:
@@ -201,6 +207,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--config", required=True, help=CONFIG)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
     _add_program(parser)
+    add_going_on(parser)
 
 
 def _evaluate(commands: argparse._SubParsersAction) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run trains: the step in hand is finished, and nothing done is lost."""
+"""Ctrl-C and SIGTERM while a run trains: the step in hand is finished and saved, and nothing done is lost."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from kdjax.checks import Terminated
+
 
 class Interruption:
     """Whether the user, or the machine's owner, has asked the run to stop."""
@@ -15,19 +17,30 @@ class Interruption:
     def __init__(self) -> None:
         """Starts with nothing asked."""
         self.asked = False
+        self._number = 0
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Notes the first signal; the second one stops at once.
 
         Raises:
-          KeyboardInterrupt: on the second signal.
+          KeyboardInterrupt: on the second signal, as `error` gives it.
         """
-        del number, frame
+        del frame
+        self._number = number
         if self.asked:
-            raise KeyboardInterrupt
+            raise self.error()
         self.asked = True
         # os.write, because a handler may run in the middle of a print
         os.write(2, b"\nstopping after this step; once more stops at once\n")
+
+    def error(self) -> KeyboardInterrupt:
+        """Returns what ends the run: `Terminated` after SIGTERM, `KeyboardInterrupt` after Ctrl-C."""
+        return Terminated() if self._number == signal.SIGTERM else KeyboardInterrupt()
+
+    def check(self) -> None:
+        """Raises what ends the run when that was asked for: between the batches of a validation."""
+        if self.asked:
+            raise self.error()
 
 
 @contextmanager

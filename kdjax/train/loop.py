@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +10,26 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.data_pipeline.loader import training_batches
 from kdjax.data_pipeline.made import seen_batches
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
-from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.train import checkpoint, finite, parallel, programs, spikes
+from kdjax.train import checkpoint, finite, parallel, programs, saving
 from kdjax.train.balancing import Gradients, ratio_steps
 from kdjax.train.claim import claim_run
 from kdjax.train.feed import Feed
 from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
-from kdjax.train.log import Progress, RunLog
+from kdjax.train.keeping import Keeper
+from kdjax.train.log import Progress, RunLog, say
+from kdjax.train.owner import Owner, owned
 from kdjax.train.predict import compile_predict
 from kdjax.train.pretrained import changed_teachers, teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
-from kdjax.train.state import TrainState, student_variables
+from kdjax.train.state import TrainState
 from kdjax.train.step import make_train_step
 from kdjax.train.validation import (
     check_own_metrics,
@@ -41,13 +41,21 @@ from kdjax.train.validation import (
 )
 
 
-def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING) -> dict[str, Any]:
+def train(
+    config: ConfigDict,
+    run: str | Path,
+    extensions: Extensions = NOTHING,
+    *,
+    accept_config_changes: bool = False,
+) -> dict[str, Any]:
     """Trains a run to its end, going on from its last checkpoint when there is one.
 
     Args:
       config: the configuration; equal to the run's own when the run exists.
       run: folder of the run.
       extensions: methods, networks and so on of the user's own, which the configuration names.
+      accept_config_changes: whether other values of `claim.ACCEPTED_KEYS` are taken over by a run that exists: more
+        steps make a finished run longer.
 
     Returns:
       `step`, `best_step`, `best_metric` and whether training `stopped_early`.
@@ -65,10 +73,15 @@ def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING)
         if not files.is_run:
             trainer.check(state)
         run.mkdir(parents=True, exist_ok=True)
-        with held(files.lock, "is training"):
-            claim_run(run, plan.config, plan.inputs())
-            trainer.changed = programs.remember(run, extensions)
-            with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
+        with owned(files, say) as trainer.owner:
+            changed = claim_run(
+                *(run, plan.config, plan.inputs()),
+                total_steps=plan.total_steps,
+                accept=accept_config_changes,
+            )
+            trainer.said = [changed, programs.remember(run, extensions)]
+            keep = plan.config.train.keep_best
+            with contextlib.closing(saving.Checkpoints(run, keep)) as checkpoints:
                 result = trainer.run(state, checkpoints)
             files.finish(result)
             return result
@@ -79,8 +92,10 @@ def train(config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING)
 class _Trainer:
     """The moving parts of one run: compiled functions, data, logs."""
 
-    checkpoints: checkpoint.Checkpoints
-    changed: str = ""
+    owner: Owner
+    keeper: Keeper
+    interruption: Interruption
+    said: Sequence[str] = ()
 
     def __init__(self, plan: Plan, run: Path) -> None:
         config, devices = plan.config, plan.devices
@@ -96,7 +111,6 @@ class _Trainer:
         self.ratio_steps = ratio_steps(
             plan.total_steps, self.validation_steps, config.train.gradient_ratio_every
         )
-        self.watch = spikes.Watch()
 
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
@@ -112,11 +126,14 @@ class _Trainer:
             line = str(error).splitlines()[0]
             raise UserError(f"method {name} cannot be built: {line}{where}") from error
 
-    def run(self, state: TrainState, checkpoints: checkpoint.Checkpoints) -> dict[str, Any]:
-        plan, self.checkpoints = self.plan, checkpoints
-        restored = self.checkpoints.restore_latest(state)
-        state = state if restored is None else restored
+    def run(self, state: TrainState, checkpoints: saving.Checkpoints) -> dict[str, Any]:
+        plan = self.plan
+        restored = checkpoints.restore_latest(state) or saving.Restored(state, {}, ())
+        state = restored.state
         start = int(state.step)
+        self.keeper = Keeper(
+            plan, self.folder, self.owner, checkpoints, restored.journal, int(state.skipped)
+        )
         known = (
             []
             if start
@@ -128,15 +145,15 @@ class _Trainer:
         )
         log = RunLog(self.folder, start_step=start)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
-        if self.changed:
-            progress.say(self.changed)
+        for line in filter(None, (*self.said, *restored.said)):
+            progress.say(line)
         if start:
             progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
         for line in known:
             progress.say(line)
         try:
-            with catch_signals() as interruption:
-                state = self._steps(state, log, progress, interruption)
+            with catch_signals() as self.interruption:
+                state = self._steps(state, log, progress)
         except KeyboardInterrupt:
             progress.say(
                 f"interrupted; the same command goes on from the last checkpoint of {self.folder}"
@@ -152,9 +169,7 @@ class _Trainer:
             "stopped_early": int(state.step) < plan.total_steps,
         }
 
-    def _steps(
-        self, state: TrainState, log: RunLog, progress: Progress, interruption: Interruption
-    ) -> TrainState:
+    def _steps(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
         plan, train = self.plan, self.plan.config.train
         replicated = parallel.replicate(state, plan.devices)
         step = int(state.step)
@@ -162,8 +177,9 @@ class _Trainer:
             state = self._validate(state, log, progress)
             replicated = parallel.replicate(jax.device_get(state), plan.devices)
         if train.patience and int(state.stale) >= train.patience:
+            progress.say(f"{self.folder} had stopped early; a larger train.patience goes on")
             return state
-        pending: list[Mapping[str, Any]] = []
+        shown = step
         feed = Feed(self._training_batches(step), parallel.sender(plan.devices))
         clock = time.monotonic()
         while step < plan.total_steps:
@@ -177,22 +193,22 @@ class _Trainer:
                 measured = {key: value for key, value in measured.items() if not np.isnan(value)}
             replicated, metrics = self.train_step(replicated, self.teachers, batch)
             step += 1
-            pending.append(metrics)
+            self.keeper.rows.add(metrics)
             validates = step in self.validation_steps
-            stops = interruption.asked
-            if step % max(1, train.log_every) == 0 or validates or measured or stops:
-                rows = self._fetch(pending)
-                self.watch, found = spikes.watch_rows(self.watch, step, rows)
-                for spike in found:
-                    progress.say(f"{self.folder.name} {spikes.describe(spike)}")
-                values = {**finite.average(self.folder, rows, step - len(rows)), **measured}
+            stops = self.interruption.asked
+            saves = not validates and (stops or self.keeper.due.at(step))
+            logs = step % max(1, train.log_every) == 0 or validates or bool(measured)
+            if logs or saves:
+                self.keeper.look(replicated, step, progress.say)
+            if logs:
+                values = {**self.keeper.rows.take(), **measured}
                 log.write("train", step, step / plan.steps_per_epoch, values)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
-                rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
+                rate = (step - shown) * plan.config.data.batch_size / max(seconds, 1e-9)
                 timings = {"seconds": seconds, "input_seconds": feed.take_seconds()}
                 log.write_timing(step, {**timings, "images_per_second": rate})
-                progress.advance(len(pending), f"loss {values['loss']:.4g}, {rate:.0f} images/s")
-                pending = []
+                progress.advance(step - shown, f"loss {values['loss']:.4g}, {rate:.0f} images/s")
+                shown = step
             if validates:
                 state = parallel.unreplicate(replicated, plan.devices)
                 state = self._validate(state, log, progress)
@@ -202,25 +218,28 @@ class _Trainer:
                     progress.say(f"stopped early: {train.patience} validations without improvement")
                     break
                 clock = time.monotonic()
+            if saves:
+                self.keeper.save(parallel.unreplicate(replicated, plan.devices))
             if stops:
-                if not validates:
-                    self._save(parallel.unreplicate(replicated, plan.devices))
-                raise KeyboardInterrupt
+                raise self.interruption.error()
         return parallel.unreplicate(replicated, plan.devices)
-
-    def _fetch(self, pending: list[Mapping[str, Any]]) -> list[Mapping[str, float]]:
-        return jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
 
     def _validate(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
         """Evaluates on the validation split, keeps the best weights, saves the state."""
         plan, config = self.plan, self.plan.config
         step = int(state.step)
-        variables = parallel.replicate(jax.device_get(student_variables(state)), plan.devices)
-        result = evaluate(
-            lambda images: self.predict(variables, images),
-            self._validation_batches(),
-            config.student.qualities,
-        )
+        weights = self.keeper.weights(state)
+        variables = parallel.replicate(weights, plan.devices)
+        try:
+            result = evaluate(
+                lambda images: self.predict(variables, images),
+                self._validation_batches(),
+                config.student.qualities,
+            )
+        except KeyboardInterrupt:
+            # the same command begins with this validation
+            self.keeper.save(state)
+            raise
         own, selection = plan.extensions, config.train.selection
         try:
             metrics = {**result.metrics["overall"], **own_metrics(own, result)}
@@ -228,8 +247,10 @@ class _Trainer:
             check_selection(selection, value, own.metrics, plan.dataset.where)
         except UserError:
             # what was trained stays; the same command validates it again
-            self._save(state)
+            self.keeper.save(state)
             raise
+        # as the state has it: equal values are no better one than the other
+        value = float(np.float32(value))
         better = value > float(state.best_metric)
         state = state.replace(
             best_metric=np.float32(max(value, float(state.best_metric))),
@@ -239,14 +260,8 @@ class _Trainer:
         log.write("validation", step, step / plan.steps_per_epoch, metrics)
         shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("accuracy", "auc"))
         progress.say(f"{self.folder.name} step {step}: validation {shown}{' (best)' * better}")
-        # the best first: a crash in between repeats this validation and finds it saved
-        if better:
-            self.checkpoints.save_best(state)
-        self._save(state)
+        self.keeper.save_validated(state, value)
         return state
-
-    def _save(self, state: TrainState) -> None:
-        self.checkpoints.save_latest(state, configs.to_json(self.plan.config))
 
     def _training_batches(self, start: int) -> Iterator[Any]:
         plan, data = self.plan, self.plan.config.data
@@ -277,4 +292,6 @@ class _Trainer:
             limit=config.evaluation.validation_limit,
             threads=config.data.threads,
         )
-        return reading(batches, self.plan.dataset.where, "validation", self.plan.extensions)
+        for batch in reading(batches, self.plan.dataset.where, "validation", self.plan.extensions):
+            self.interruption.check()
+            yield batch

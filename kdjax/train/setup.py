@@ -249,4 +249,5 @@ def make_parts(
             steps_per_epoch=per_epoch,
         ),
         balance=make_balance(config, method),
+        skips=config.train.nonfinite == "skip",
     )

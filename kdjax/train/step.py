@@ -12,6 +12,7 @@ from kdjax.methods import Inputs, Method, Network
 from kdjax.methods.base import BALANCE, normalize
 from kdjax.train.optim import CLASSIFIER, ROTATION, Schedule
 from kdjax.train.ramps import Ramp
+from kdjax.train.skipping import skip_broken
 from kdjax.train.state import TrainState
 from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
@@ -33,6 +34,7 @@ class StepParts(NamedTuple):
       ramps: factors on traced numbers by step.
       rotation_power: the schedule's factor to this power is that of the rotations.
       balance: gives the terms' factors from the state; None: none.
+      skips: whether a step that is not finite is left out.
     """
 
     method: Method
@@ -44,6 +46,7 @@ class StepParts(NamedTuple):
     ramps: Mapping[str, Ramp] = MappingProxyType({})
     rotation_power: float = 2.0
     balance: Balance | None = None
+    skips: bool = False
 
 
 def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
@@ -166,7 +169,8 @@ def make_train_step(
     def train_step(state: TrainState, teachers: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         prepared = prepare_batch(parts, state, batch)
         targets = parts.method.targets(teachers, prepared)
-        return update(parts, state, targets, prepared, axis_name)
+        new, metrics = update(parts, state, targets, prepared, axis_name)
+        return skip_broken(state, new, metrics, axis_name) if parts.skips else (new, metrics)
 
     return train_step
 
