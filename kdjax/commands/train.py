@@ -13,7 +13,13 @@ def run(options: argparse.Namespace) -> None:
         hosts.join(options.coordinator, options.hosts, options.host)
     more = configs.program(options.program)
     config, extensions = configs.read(options.config, options.overrides, more)
-    result = train(config, options.workdir, extensions, profile=options.profile)
+    result = train(
+        config,
+        options.workdir,
+        extensions,
+        profile=options.profile,
+        accept_config_changes=options.accept_config_changes,
+    )
     if not hosts.is_first():
         return
     print(

@@ -86,11 +86,13 @@ def on_first(function: Callable[[], Result]) -> Result | None:
     return result
 
 
-def any_host(value: bool) -> bool:
-    """Returns whether it is so on any host."""
+def largest(value: int, *, meet: bool = True) -> int:
+    """Returns the largest value of all hosts; 0 of several that do not meet now, since each asks the others."""
     if jax.process_count() == 1:
         return value
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(value))))
+    if not meet:
+        return 0
+    return int(np.max(multihost_utils.process_allgather(np.asarray(value, np.int32))))
 
 
 def gather_rows(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

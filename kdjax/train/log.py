@@ -75,6 +75,11 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def say(text: str) -> None:
+    """Prints a line where there is no bar yet."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class Progress:
     """A bar on a terminal, a plain line every few seconds otherwise."""
 
@@ -111,7 +116,7 @@ class Progress:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         elif not self._silent:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def close(self) -> None:
         """Ends the bar."""

@@ -276,4 +276,5 @@ def make_parts(
         balance=make_balance(config, method),
         freeze=tuple(options.freeze),
         accumulation=config.accumulation.steps,
+        skips=config.train.nonfinite == "skip",
     )

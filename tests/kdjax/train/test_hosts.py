@@ -1,4 +1,4 @@
-"""Several hosts, as processes of this machine that meet by JAX's own runtime: the run of one process on as many devices."""
+"""Several hosts, as processes of this machine that meet by JAX's runtime: the run of one process on as many devices."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def teachers(tiny_dataset, tmp_path_factory):
         )
     return {
         "tokd": folder / "dual_resnet_tiny",
-        **{name: folder / "resnet_tiny" for name in ("ckd", "add", "kd")},
+        **dict.fromkeys(("ckd", "add", "kd"), folder / "resnet_tiny"),
     }
 
 
@@ -148,9 +148,7 @@ def test_what_two_hosts_saved_one_goes_on_with(teachers, tiny_dataset, tmp_path)
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGTERM)
     said = [process.communicate(timeout=300)[1] for process in processes]
-    codes = {process.returncode for process in processes}
-    assert len(codes) == 1, said
-    assert codes.isdisjoint({0, 1, 2}), said
+    assert [process.returncode for process in processes] == [75, 75], said
     step = checkpoint.latest_step(tmp_path / "run")
     assert step is not None
     assert step % 2 == 0
@@ -241,6 +239,6 @@ def test_one_process_is_a_whole():
     rows = {"scores": np.arange(5, dtype=np.float32)}
     assert hosts.is_first()
     assert hosts.gather_rows(rows) == rows
-    assert [hosts.any_host(value) for value in (True, False)] == [True, False]
+    assert [hosts.largest(value, meet=False) for value in (3, 0)] == [3, 0]
     assert hosts.on_first(lambda: 3) == 3
     hosts.check_agreement({"anything": object()})
