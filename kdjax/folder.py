@@ -89,13 +89,18 @@ class RunFolder:
         return {
             int(step): float(value)
             for step, value in values.items()
-            if step.isdecimal() and isinstance(value, int | float)
+            if step.isdecimal() and len(step) < 20 and _is_number(value) and value is not None
         }
 
     def read_config_changes(self) -> list[dict[str, Any]]:
         """Returns what was changed of the configuration: `step` and `changes`, `{key: [before, after]}`."""
         found = read_json(self.config_changes, WHAT) if self.config_changes.exists() else []
-        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        listed = found if isinstance(found, list) else []
+        return [
+            each
+            for each in listed
+            if isinstance(each, dict) and isinstance(each.get("changes"), dict)
+        ]
 
     def read_program(self) -> dict[str, Any]:
         """Returns what is known of the user's program; empty where there was none."""
