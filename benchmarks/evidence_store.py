@@ -40,6 +40,7 @@ NEUTRAL: dict[str, Any] = {
     "accumulation.batch_norm": "exact",
     "ema.decay": 0.0,
     "ema.evaluate": True,
+    "train.nonfinite": "stop",
 }
 """Keys that came later, with the value at which a run trains as it did before there were any."""
 

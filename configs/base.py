@@ -134,6 +134,13 @@ def get_config(
     config.train.log_every = 10
     # whether XLA is asked for kernels that give the same bits each time, on a GPU; a CPU's do
     config.train.deterministic = False
+    # steps, and minutes, from one checkpoint to the next between validations, which always save; 0: none
+    config.train.save_every = 0
+    config.train.save_minutes = 0.0
+    # validated weights that are kept, the best by train.selection
+    config.train.keep_best = 1
+    # what a step does whose loss or update is not finite: stop the run, or skip (leave the step out and count it)
+    config.train.nonfinite = "stop"
     # local devices to use; 0: all
     config.train.devices = 0
 

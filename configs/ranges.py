@@ -9,13 +9,13 @@ from kdjax.extensions import NOTHING, Extensions
 
 POSITIVE = (
     *("data.batch_size", "evaluation.batch_size", "student.width"),
-    *("train.balance_steps", "train.balance_every", "accumulation.steps"),
+    *("train.balance_steps", "train.balance_every", "train.keep_best", "accumulation.steps"),
 )
 
 NOT_NEGATIVE = (
     *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
     *("train.validation_interval", "train.head_epochs", "train.gradient_ratio_every"),
-    *("train.log_every", "train.devices"),
+    *("train.log_every", "train.devices", "train.save_every", "train.save_minutes"),
     *("optimizer.learning_rate", "optimizer.rotation_learning_rate", "optimizer.momentum"),
     *("optimizer.epsilon", "optimizer.weight_decay", "optimizer.clip_norm"),
     *("optimizer.decay_epochs", "optimizer.decay_factor"),
@@ -39,6 +39,7 @@ CHOICES = {
     "train.freeze_statistics": ("none", "frozen", "all"),
     "data.balance": ("none", "class", "forgery"),
     "train.balance": ("none", "start", "running"),
+    "train.nonfinite": ("stop", "skip"),
 }
 
 

@@ -69,9 +69,9 @@ def training_batches(
 ) -> Any:
     """Returns an endless Grain iterator of shuffled batches.
 
-    One global shuffle an epoch comes before the slice by process, so that any number of processes sees the same
-    global batches; an epoch's last, incomplete batch is left out. Which batch is the Nth is decided by data, seed and
-    batch size alone: a position is a number of batches, whoever reads them.
+    One global shuffle an epoch comes before the batches, of which each process has its part, in order: any number of
+    processes sees the same global batches. An epoch's last, incomplete batch is left out. Which batch is the Nth is
+    decided by data, seed and batch size alone: a position is a number of batches, whoever reads them.
 
     Args:
       dataset: a prepared data set.
@@ -107,8 +107,11 @@ def training_batches(
         positions = positions[: per_epoch * batch_size].repeat()
     else:
         positions = _mixed(groups, seed)
-    positions = positions[process_index::process_count]
-    batches = positions.batch(batch_size // process_count, drop_remainder=True)[start:]
+    batches = positions.batch(batch_size, drop_remainder=True)[start:]
+    if process_count > 1:
+        size = batch_size // process_count
+        own = slice(process_index * size, (process_index + 1) * size)
+        batches = batches.map(lambda batch: batch[own])
     batches = batches.map(_ReadBatch(dataset.source(split), dataset.read, tuple(qualities)))
     options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=max(threads, read_ahead // batch_size or 1, 2)
@@ -164,6 +167,8 @@ def evaluation_batches(
     batch_size: int,
     limit: int = 0,
     threads: int = 4,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[Batch]:
     """Yields every example of a split once, in order; the last batch is padded and masked.
 
@@ -174,11 +179,14 @@ def evaluation_batches(
       batch_size: examples a batch.
       limit: at most this many examples, spread evenly over the split; 0 for all.
       threads: reading threads.
+      process_index: this process.
+      process_count: how many processes share the examples: each has every Nth.
     """
     source = dataset.source(split)
     chosen = np.arange(len(source))
     if limit and limit < len(source):
         chosen = np.linspace(0, len(source) - 1, limit).round().astype(int)
+    chosen = chosen[process_index::process_count]
     read = _ReadBatch(source, dataset.read, tuple(qualities))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 4))
     positions = grain.MapDataset.source(chosen).batch(batch_size)

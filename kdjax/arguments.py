@@ -9,6 +9,11 @@ DATASETS = (
     *("faceforensics", "celebdf", "ffiw", "dfdc", "deepfakebench", "videos"),
 )
 
+EXIT_STATUS = """\
+Exit status: 0 trained to its end, 2 an error, 75 after SIGTERM and 130 after Ctrl-C: all is
+saved, and the same command goes on. After kill -9 it goes on from the last checkpoint
+(train.save_every, train.save_minutes, and every validation)."""
+
 PARTS = """\
 faceforensics, as its owners' script leaves it, has parts: /all (the default: what was made
 of the videos of YouTube), /deepfakes, /face2face, /faceswap, /neuraltextures, /faceshifter,
@@ -141,3 +146,15 @@ def add_sweep(parser: argparse.ArgumentParser, config: str) -> None:
         help="go on although your program has changed since some of the runs were trained",
     )
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
+
+
+def add_going_on(parser: argparse.ArgumentParser) -> None:
+    """Adds what `kdjax train` has to say of stopping and going on."""
+    parser.epilog = f"{parser.epilog}\n\n{EXIT_STATUS}"
+    parser.add_argument(
+        "--accept_config_changes",
+        action="store_true",
+        help="go on with another train.steps, train.epochs, train.patience, train.validations_per_epoch, "
+        "train.validation_interval, train.gradient_ratio_every or train.nonfinite than the run was begun with: "
+        "more steps make a finished run longer",
+    )

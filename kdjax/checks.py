@@ -10,6 +10,10 @@ class UserError(Exception):
     """Something the user gave cannot be used; the message is one line that names it and the way out."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a machine sends it that is taken away: what was done is saved, and the same command goes on."""
+
+
 def first_line(error: BaseException) -> str:
     """Returns the first line of what an error says, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()

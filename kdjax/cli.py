@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdjax.arguments import PARTS, add_prepare, add_sweep
-from kdjax.checks import UserError
+from kdjax.arguments import PARTS, add_going_on, add_prepare, add_sweep
+from kdjax.checks import Terminated, UserError
 from kdjax.compilation import keep_programs
+from kdjax.termination import TERMINATED, terminable
 from kdjax.version import __version__
 
 CONFIG = "METHOD[:NETWORK], or a Python file or module of your own, FILE.py[:ARGUMENT]"
@@ -38,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quiet_libraries()
         if problem := keep_programs():
             print(f"note: compiled programs are not kept: {problem}", file=sys.stderr)
-        from kdjax import commands
+        with terminable(wanted=options.command in ("train", "sweep")):
+            from kdjax import commands
 
-        commands.run(options)
+            commands.run(options)
     except UserError as error:
         print(f"kdjax: error: {error}", file=sys.stderr)
         return 2
@@ -61,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except Terminated:
+        print("kdjax: terminated; the same command goes on where it was", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("kdjax: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
@@ -71,7 +76,8 @@ def _quiet_libraries() -> None:
     # absl's INFO lines (Orbax) and TFDS' hints would drown the progress
     import logging
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # and its errors, pages of them, are raised too
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def expand_flagfiles(words: Sequence[str], depth: int = 0) -> list[str]:
@@ -209,7 +215,19 @@ def _train(commands: argparse._SubParsersAction) -> None:
         metavar="START:STOP",
         help="trace these steps into the folder's `profile`, for TensorBoard or Perfetto",
     )
+    hosts = parser.add_argument_group(
+        "several hosts", "the same command on each, with a --workdir that all of them see"
+    )
+    hosts.add_argument(
+        "--distributed",
+        action="store_true",
+        help="as the cluster's own environment says (SLURM, Open MPI, GKE, Cloud TPU)",
+    )
+    hosts.add_argument("--coordinator", default="", metavar="HOST:PORT", help="address of host 0")
+    hosts.add_argument("--hosts", type=int, default=0, help="how many there are")
+    hosts.add_argument("--host", type=int, default=-1, help="which this is, from 0 on")
     _add_program(parser)
+    add_going_on(parser)
 
 
 def _evaluate(commands: argparse._SubParsersAction) -> None:

@@ -25,10 +25,14 @@ class RunFolder:
       program_text: a copy of it to read; `program_copy` are those of others.
       checkpoints: state and data position, for going on.
       best: the best weights.
+      best_values: what they were worth at their validations, by step, JSON.
+      broken: the state of a run that stopped because a number was not finite, to look at.
+      config_changes: what was changed of the configuration while the run went on, JSON.
       tensorboard: events.
       profile: traces of steps.
       evaluation: evaluations by name.
       lock: held while a process trains.
+      owner: which process that is, with its signs of life, for where no lock reaches.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -43,10 +47,14 @@ class RunFolder:
         self.program_text = self.path / "program.txt"
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
+        self.best_values = self.path / "best.json"
+        self.broken = self.path / "broken"
+        self.config_changes = self.path / "config_changes.json"
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
         self.evaluation = self.path / "evaluation"
         self.lock = self.path / ".lock"
+        self.owner = self.path / ".owner.json"
 
     def __str__(self) -> str:
         return str(self.path)
@@ -73,6 +81,26 @@ class RunFolder:
         """Returns what the run was begun with."""
         found = read_json(self.inputs, WHAT)
         return found if isinstance(found, dict) else {}
+
+    def read_best_values(self) -> dict[int, float]:
+        """Returns what the best weights were worth, by step; empty of runs from before that was kept."""
+        found = read_json(self.best_values, WHAT) if self.best_values.exists() else {}
+        values = found if isinstance(found, dict) else {}
+        return {
+            int(step): float(value)
+            for step, value in values.items()
+            if step.isdecimal() and len(step) < 20 and _is_number(value) and value is not None
+        }
+
+    def read_config_changes(self) -> list[dict[str, Any]]:
+        """Returns what was changed of the configuration: `step` and `changes`, `{key: [before, after]}`."""
+        found = read_json(self.config_changes, WHAT) if self.config_changes.exists() else []
+        listed = found if isinstance(found, list) else []
+        return [
+            each
+            for each in listed
+            if isinstance(each, dict) and isinstance(each.get("changes"), dict)
+        ]
 
     def read_program(self) -> dict[str, Any]:
         """Returns what is known of the user's program; empty where there was none."""
@@ -110,7 +138,7 @@ class RunFolder:
         if not self.path.exists() or self.config.exists():
             return
         # a run cut off at its very beginning has left these
-        begun = {self.lock, self.inputs}
+        begun = {self.lock, self.owner, self.inputs}
         if any(path not in begun for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and not a run; give --workdir a new folder")
 

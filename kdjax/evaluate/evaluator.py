@@ -25,6 +25,7 @@ def evaluate(
     dataset: Mapping[str, Any] | None = None,
     forgeries: Sequence[str] = FORGERIES,
     progress: Callable[[int], None] | None = None,
+    gather: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = dict,
 ) -> Evaluation:
     """Scores every example of `batches` in every quality; computes the metrics over the whole set.
 
@@ -37,6 +38,7 @@ def evaluate(
       dataset: kept in the result: what was evaluated, as JSON.
       forgeries: names of the kinds of forgery, by id.
       progress: called after each batch with the number of examples so far.
+      gather: puts the rows of all hosts together, where several share the examples.
 
     Raises:
       UserError: no example was found, or scores are not finite.
@@ -53,7 +55,7 @@ def evaluate(
             progress(done)
     if not done:
         raise UserError("no example to evaluate: the split is empty; choose another split")
-    whole = {name: np.concatenate(parts) for name, parts in collected.items()}
+    whole = gather({name: np.concatenate(parts) for name, parts in collected.items()})
     has_features = all(f"pooled/{quality}" in whole for quality in qualities)
     return summarize(
         {quality: whole[f"scores/{quality}"] for quality in qualities},

@@ -79,7 +79,20 @@ def _read_run(folder: Path, name: str, split: str) -> Run:
         kind: [_finite_numbers(line) for line in lines if line.get("kind") == kind]
         for kind in ("train", "validation")
     }
+    notes += _changes(files)
     return Run(name, folder, config, **by_kind, evaluation=evaluation, notes=tuple(notes))
+
+
+def _changes(files: RunFolder) -> list[str]:
+    """Returns a sentence for each time that settings were changed while the run went on."""
+    try:
+        found = files.read_config_changes()
+    except UserError:
+        return ["its config_changes.json is damaged"]
+    return [
+        f"its settings were changed at step {each.get('step')}: {', '.join(map(str, each.get('changes', ())))}"
+        for each in found
+    ]
 
 
 def _read_config(path: Path, notes: list[str]) -> dict[str, Any]:

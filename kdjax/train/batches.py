@@ -33,7 +33,7 @@ def training(plan: Plan, start: int) -> Iterator[Any]:
 
 
 def validation(plan: Plan) -> Iterator[Any]:
-    """Returns the batches of the validation split, once."""
+    """Returns this process' share of the batches of the validation split, once."""
     config = plan.config
     batches = seen_batches(
         plan.dataset,
@@ -42,5 +42,7 @@ def validation(plan: Plan) -> Iterator[Any]:
         batch_size=round_up(config.evaluation.batch_size, plan.devices),
         limit=config.evaluation.validation_limit,
         threads=config.data.threads,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
     return reading(batches, plan.dataset.where, "validation", plan.extensions)

@@ -1,111 +1,27 @@
-"""Checkpoints: state and configuration in one commit; the best weights beside them.
+"""Reading runs: their configurations, and the weights in their checkpoints.
 
-The state's step is the position in the data too: the loader begins at any batch, with any number of processes.
+A checkpoint is state and configuration in one commit. The state's step is the position in the data too: the loader
+begins at any batch, with any number of processes.
 """
 
-import dataclasses
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from kdjax import configs
-from kdjax.checks import UserError, first_line
+from kdjax.checks import UserError
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Network
+from kdjax.models.weights import runs
 from kdjax.models.weights.runs import last_step, restore, restore_best
-from kdjax.train.ema import AVERAGED, Used
+from kdjax.train.ema import AVERAGED
 from kdjax.train.networks import network, own_options, variable_shapes
 from kdjax.train.programs import check_known_network
-from kdjax.train.state import TrainState
 from kdjax.types import PyTree
-
-
-class Checkpoints:
-    """The checkpoints of one run: the latest for going on, the best for use."""
-
-    def __init__(self, run: Path) -> None:
-        """Opens or creates the folders `checkpoints` and `best` of a run."""
-        options = self._options = ocp.CheckpointManagerOptions(
-            max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
-        )
-        files = self._files = RunFolder(run)
-        self._latest = ocp.CheckpointManager(files.checkpoints.absolute(), options=options)
-        self._best = ocp.CheckpointManager(files.best.absolute(), options=options)
-        self._beside: dict[str, ocp.CheckpointManager] = {}
-
-    def save_latest(self, state: TrainState, config: Mapping[str, Any]) -> None:
-        """Saves all that is needed to go on, in one commit."""
-        self._latest.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_saved(state)),
-                config=ocp.args.JsonSave(dict(config)),
-            ),
-        )
-
-    def save_best(self, step: int, used: Used) -> None:
-        """Saves the chosen variables, and what stands beside them; a step that is there is the same one, trained again.
-
-        What stands beside them is saved first: where the best are, those are too.
-        """
-        for kind, variables in used.beside.items():
-            self._save(self._beside_of(kind), step, variables)
-        self._save(self._best, step, used.chosen)
-
-    def _beside_of(self, kind: str) -> ocp.CheckpointManager:
-        if kind not in self._beside:
-            folder = self._files.best_beside(kind).absolute()
-            self._beside[kind] = ocp.CheckpointManager(folder, options=self._options)
-        return self._beside[kind]
-
-    def _save(self, manager: ocp.CheckpointManager, step: int, variables: PyTree) -> None:
-        if step not in manager.all_steps():
-            manager.save(step, args=ocp.args.StandardSave(jax.device_get(variables)))
-
-    def restore_latest(self, state: TrainState) -> TrainState | None:
-        """Returns the saved state; None when nothing is saved.
-
-        Args:
-          state: one of the same model, for its shapes.
-
-        Raises:
-          UserError: when the checkpoint is of another model.
-        """
-        step = self._latest.latest_step()
-        if step is None:
-            return None
-        try:
-            restored = self._latest.restore(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(_saved(state))),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self._latest.directory}/{step} is damaged or of another model "
-                f"({first_line(error)}); use another --workdir"
-            ) from error
-        return state.replace(**restored["state"])
-
-    def close(self) -> None:
-        """Waits for pending work and lets go of the folders."""
-        for manager in (self._latest, self._best, *self._beside.values()):
-            manager.close()
-
-
-def _saved(state: TrainState) -> dict[str, PyTree]:
-    """Returns the state's fields, without those that came later and are empty: runs from before them go on."""
-    found = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    for later in ("balance", "ema"):
-        if not found[later]:
-            del found[later]
-    return jax.device_get(found)
 
 
 def has_started(run: Path) -> bool:
@@ -148,7 +64,7 @@ def image_size_of(run: str | Path, config: ConfigDict) -> int:
 
 
 def load_best(
-    run: str | Path, *, dtype: str = "", extensions: Extensions = NOTHING
+    run: str | Path, *, dtype: str = "", extensions: Extensions = NOTHING, step: int | None = None
 ) -> tuple[Network, PyTree, int]:
     """Returns network, variables and step of a run's best checkpoint.
 
@@ -156,6 +72,7 @@ def load_best(
       run: folder of a run.
       dtype: the dtype to compute in; the run's own when empty.
       extensions: the user's own, among them the network where it is not shipped.
+      step: another one of those that are kept (`train.keep_best`); None: the very best.
 
     Raises:
       UserError: when there is no checkpoint, or it is of another model.
@@ -167,7 +84,7 @@ def load_best(
     dtype = dtype or config.student.dtype
     net = network(config.student, dtype, key="teacher", extensions=extensions, options=options)
     shapes = variable_shapes(net, image_size_of(folder, config))
-    variables, step = restore_best(folder)
+    variables, step = restore_best(folder, step)
     check_variables(variables, shapes, f"{folder}/best/{step}", config.student.network)
     return net, jax.tree.map(np.asarray, variables), step
 
@@ -183,7 +100,12 @@ def check_finished(run: str | Path) -> None:
 
 def best_step(run: str | Path) -> int | None:
     """Returns the step of a run's best checkpoint, None without any."""
-    return last_step(RunFolder(run).best)
+    return runs.best_step(Path(run))
+
+
+def best_steps(run: str | Path) -> list[int]:
+    """Returns the steps of a run's best checkpoints that are kept, the very best first."""
+    return runs.best_steps(Path(run))
 
 
 def latest_step(run: str | Path) -> int | None:
@@ -210,13 +132,14 @@ def load_latest(run: str | Path, kind: str = "trained") -> PyTree:
     return jax.tree.map(np.asarray, state["ema"] if kind == AVERAGED else variables)
 
 
-def load_beside(run: str | Path, kind: str) -> PyTree:
+def load_beside(run: str | Path, kind: str, step: int | None = None) -> PyTree:
     """Returns the variables that were kept beside the best ones, of the same step, by their kind.
 
     Raises:
       UserError: when there are none, or they cannot be read.
     """
-    folder, step = RunFolder(run).best_beside(kind), best_step(run)
+    folder = RunFolder(run).best_beside(kind)
+    step = best_step(run) if step is None else step
     if step is None or not folder.is_dir():
         raise UserError(f"{run} has no {kind} weights beside its best ones")
     return jax.tree.map(np.asarray, restore(folder, step, "default"))

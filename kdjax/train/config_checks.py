@@ -50,6 +50,10 @@ def device_count(wanted: int) -> int:
     present = jax.local_device_count()
     if not 0 <= wanted <= present:
         raise ValueError(f"train.devices={wanted}, but this machine has {present}")
+    if wanted not in (0, present) and jax.process_count() > 1:
+        raise ValueError(
+            f"train.devices={wanted}: of several hosts all devices are used; leave it out"
+        )
     return wanted or present
 
 

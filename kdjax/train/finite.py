@@ -1,37 +1,82 @@
 """What is said of a run's numbers while it trains: losses and gradients that are not finite, terms without any."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+import jax
 import numpy as np
 
 from kdjax.checks import UserError
 from kdjax.methods.part import TERM
+from kdjax.types import PyTree
+
+EMPTY: Mapping[str, float] = MappingProxyType({})
 
 
-def average(run: Path, rows: Sequence[Mapping[str, float]], before: int) -> dict[str, float]:
-    """Returns the means of some steps' metrics.
+class NotFiniteError(UserError):
+    """A run that broke: a loss, or a weight, is not finite.
+
+    Attributes:
+      step: at which it was seen first.
+      values: the step's metrics.
+      weights: names of the student's parameters and statistics that are not finite.
+    """
+
+    def __init__(
+        self, run: Path, step: int, values: Mapping[str, float], weights: Sequence[str] = ()
+    ) -> None:
+        """Takes where it was seen."""
+        self.step, self.values, self.weights = step, dict(values), list(weights)
+        loss, names = values.get("loss", math.nan), _broken(values)
+        if weights:
+            more = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+            text = (
+                f"{weights[0]}{more} of {run} is not finite after step {step} of loss {loss}: that step broke "
+                "it; lower optimizer.learning_rate, or set optimizer.clip_norm"
+            )
+        elif np.isfinite(loss):
+            text = f"{run}: too many steps in a row were left out, up to step {step}: their gradients are not finite"
+        elif step == 1:
+            text = (
+                f"the loss of {run} is {loss} at the first step already ({names}), before anything was trained: look "
+                "at what the network and the term return"
+            )
+        else:
+            text = (
+                f"the loss of {run} is {loss} at step {step} ({names}): training diverged; lower "
+                "optimizer.learning_rate or the weight of the term that grew (see metrics.jsonl), or leave such steps "
+                "out: train.nonfinite=skip"
+            )
+        super().__init__(text)
+
+
+def check_weights(
+    run: Path, step: int, variables: PyTree, values: Mapping[str, float] = EMPTY
+) -> None:
+    """Raises NotFiniteError when one of the student's variables is not finite, so that no such state is kept.
 
     Args:
-      run: folder of the run, for errors.
-      rows: the metrics of consecutive steps.
-      before: how many steps came before them.
-
-    Raises:
-      UserError: when a loss is not finite, naming the terms that are not.
+      run: folder of the run.
+      step: after which they are so.
+      variables: `params` and `batch_stats` on the host.
+      values: metrics of the last step.
     """
-    if not before and not np.isfinite(rows[0]["loss"]):
-        raise UserError(
-            f"the loss of {run} is {rows[0]['loss']} at the first step already ({_broken(rows[0])}), before anything "
-            "was trained: look at what the network and the term return"
-        )
-    values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    if not np.isfinite(values["loss"]):
-        raise UserError(
-            f"the loss of {run} is {values['loss']} ({_broken(values)}): training diverged; lower "
-            "optimizer.learning_rate or the weight of the term that grew (see metrics.jsonl)"
-        )
-    return values
+    broken = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+        if not np.all(np.isfinite(np.asarray(leaf, np.float32)))
+    ]
+    if broken:
+        raise NotFiniteError(run, step, values, broken)
+
+
+def describe_skip(step: int, values: Mapping[str, float]) -> str:
+    """Returns the line that tells a user of a step that was left out."""
+    loss, count = values["loss"], int(values["skipped"])
+    what = "a gradient is not finite" if np.isfinite(loss) else f"the loss is {loss}"
+    return f"step {step} is left out ({count} so far): {what} ({_broken(values)})"
 
 
 def _broken(values: Mapping[str, float]) -> str:

@@ -1,33 +1,53 @@
-"""Ctrl-C and SIGTERM while a run trains: the step in hand is finished, and nothing done is lost."""
+"""Ctrl-C and SIGTERM while a run trains: the step in hand is finished and saved, and nothing done is lost."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+from kdjax.checks import Terminated
+
+Item = TypeVar("Item")
 
 
 class Interruption:
-    """Whether the user, or the machine's owner, has asked the run to stop."""
+    """Whether the user, or the machine's owner, has asked the run to stop.
+
+    Attributes:
+      number: the signal that asked; 0: none did.
+    """
 
     def __init__(self) -> None:
         """Starts with nothing asked."""
-        self.asked = False
+        self.number = 0
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Notes the first signal; the second one stops at once.
 
         Raises:
-          KeyboardInterrupt: on the second signal.
+          KeyboardInterrupt: on the second signal, as `error_of` gives it.
         """
-        del number, frame
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+        del frame
+        if self.number:
+            raise error_of(number)
+        self.number = number
         # os.write, because a handler may run in the middle of a print
         os.write(2, b"\nstopping after this step; once more stops at once\n")
+
+    def between(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yields items, and raises what ends the run where that was asked for meanwhile."""
+        for item in items:
+            if self.number:
+                raise error_of(self.number)
+            yield item
+
+
+def error_of(number: int) -> KeyboardInterrupt:
+    """Returns what ends a run after a signal: `Terminated` after SIGTERM, `KeyboardInterrupt` after Ctrl-C."""
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -22,18 +23,25 @@ class RunLog:
       validated: the steps that were validated before.
     """
 
-    def __init__(self, run: Path, *, start_step: int) -> None:
-        """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped."""
+    def __init__(self, run: Path, *, start_step: int, silent: bool = False) -> None:
+        """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped.
+
+        With `silent`, of a host that is not the first, they are read alone.
+        """
         self._folder = run
         files = RunFolder(run)
         self.validated: set[float] = set()
         for path in (files.metrics, files.timings):
             kept = [row for row in read_json_lines(path) if _step(row) <= start_step]
             self.validated |= {_step(row) for row in kept if row.get("kind") == "validation"}
-            write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._metrics = files.metrics.open("a", encoding="utf-8")
-        self._timings = files.timings.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(files.tensorboard), purge_step=start_step + 1)
+            if not silent:
+                write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        nowhere = Path(os.devnull)
+        self._metrics = (nowhere if silent else files.metrics).open("a", encoding="utf-8")
+        self._timings = (nowhere if silent else files.timings).open("a", encoding="utf-8")
+        self._events = SummaryWriter(
+            str(files.tensorboard), purge_step=start_step + 1, write_to_disk=not silent
+        )
 
     def write(self, kind: str, step: int, epoch: float, values: Mapping[str, Any]) -> None:
         """Adds one line of `kind` `train` or `validation`."""
@@ -67,17 +75,28 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def say(text: str) -> None:
+    """Prints a line where there is no bar yet."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class Progress:
     """A bar on a terminal, a plain line every few seconds otherwise."""
 
     def __init__(
-        self, description: str, total: int, start: int = 0, *, every: float = 10.0
+        self,
+        description: str,
+        total: int,
+        start: int = 0,
+        *,
+        every: float = 10.0,
+        silent: bool = False,
     ) -> None:
-        """Starts at `start` of `total` steps; `every` is the seconds between plain lines."""
+        """Starts at `start` of `total` steps; `every` is the seconds between plain lines; `silent` shows nothing."""
         self._description, self._total, self._every = description, total, every
         self._count, self._text, self._said = start, "", time.monotonic()
-        self._bar = None
-        if sys.stderr.isatty():
+        self._bar, self._silent = None, silent
+        if sys.stderr.isatty() and not silent:
             self._bar = tqdm(total=total, initial=start, desc=description, dynamic_ncols=True)
 
     def advance(self, count: int = 1, text: str = "") -> None:
@@ -96,8 +115,8 @@ class Progress:
         """Prints a line without disturbing the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        elif not self._silent:
+            say(text)
 
     def close(self) -> None:
         """Ends the bar."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.extensions import NOTHING, Extensions
-from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.train import batches, checkpoint, finite, parallel, programs, spikes
+from kdjax.train import batches, checkpoint, finite, hosts, interrupt, parallel, programs, saving
 from kdjax.train.balancing import Gradients, ratio_steps
-from kdjax.train.claim import claim_run
+from kdjax.train.claim import agreed, claim_run
 from kdjax.train.ema import used
 from kdjax.train.feed import Feed
 from kdjax.train.idle import idle_settings
 from kdjax.train.initial import blank_batch, initial_state
 from kdjax.train.interrupt import Interruption, catch_signals
-from kdjax.train.log import Progress, RunLog
+from kdjax.train.keeping import Keeper
+from kdjax.train.log import Progress, RunLog, say
+from kdjax.train.owner import Owner, owned
 from kdjax.train.predict import compile_predict
 from kdjax.train.pretrained import changed_teachers, teachers_of_own_seed
 from kdjax.train.setup import Plan, make_plan
@@ -41,7 +41,12 @@ from kdjax.types import PyTree
 
 
 def train(
-    config: ConfigDict, run: str | Path, extensions: Extensions = NOTHING, *, profile: str = ""
+    config: ConfigDict,
+    run: str | Path,
+    extensions: Extensions = NOTHING,
+    *,
+    profile: str = "",
+    accept_config_changes: bool = False,
 ) -> dict[str, Any]:
     """Trains a run to its end, going on from its last checkpoint when there is one.
 
@@ -50,6 +55,8 @@ def train(
       run: folder of the run.
       extensions: methods, networks and so on of the user's own, which the configuration names.
       profile: `START:STOP`, the steps to trace into the run's folder `profile`; empty: none.
+      accept_config_changes: whether other values of `claim.ACCEPTED_KEYS` are taken over by a run that exists: more
+        steps make a finished run longer.
 
     Returns:
       `step`, `best_step`, `best_metric` and whether training `stopped_early`.
@@ -64,17 +71,18 @@ def train(
     state = initial_state(plan, pretrained=not checkpoint.has_started(run))
     trainer = _Trainer(plan, run, trace)
     try:
-        files = RunFolder(run)
-        files.check_free()
-        if not files.is_run:
-            trainer.check(state)
-        run.mkdir(parents=True, exist_ok=True)
-        with held(files.lock, "is training"):
-            claim_run(run, plan.config, plan.inputs())
-            trainer.changed = programs.remember(run, extensions)
-            with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
+        hosts.check_agreement(agreed(plan))
+        with contextlib.ExitStack() as held_folder:
+            trainer.said = (
+                hosts.on_first(
+                    lambda: trainer.claim(state, held_folder, accept=accept_config_changes)
+                )
+                or ()
+            )
+            keep = plan.config.train.keep_best
+            with contextlib.closing(saving.Checkpoints(run, keep)) as checkpoints:
                 result = trainer.run(state, checkpoints)
-            files.finish(result)
+            hosts.on_first(lambda: RunFolder(run).finish(result))
             return result
     except OSError as error:
         raise UserError(f"cannot write {run}: {error.strerror or error}") from error
@@ -83,8 +91,10 @@ def train(
 class _Trainer:
     """The moving parts of one run: compiled functions, data, logs."""
 
-    checkpoints: checkpoint.Checkpoints
-    changed: str = ""
+    owner: Owner | None = None
+    keeper: Keeper
+    interruption: Interruption
+    said: Sequence[str] = ()
 
     def __init__(self, plan: Plan, run: Path, trace: Trace) -> None:
         config, devices = plan.config, plan.devices
@@ -100,8 +110,22 @@ class _Trainer:
         self.ratio_steps = ratio_steps(
             plan.total_steps, self.validation_steps, config.train.gradient_ratio_every
         )
-        self.watch = spikes.Watch()
         self.starvation = Starvation()
+
+    def claim(
+        self, state: TrainState, held_folder: contextlib.ExitStack, *, accept: bool
+    ) -> Sequence[str]:
+        """Holds the run's folder; returns what has changed. UserError when it is no place for a run."""
+        files, plan = RunFolder(self.folder), self.plan
+        files.check_free()
+        if not files.is_run:
+            self.check(state)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.owner = held_folder.enter_context(owned(files, say))
+        changed = claim_run(
+            *(self.folder, plan.config, plan.inputs()), total_steps=plan.total_steps, accept=accept
+        )
+        return changed, programs.remember(self.folder, plan.extensions)
 
     def check(self, state: TrainState) -> None:
         """Raises UserError when the step cannot be built: traced here, compiled when it first runs."""
@@ -117,11 +141,14 @@ class _Trainer:
             line = str(error).splitlines()[0]
             raise UserError(f"method {name} cannot be built: {line}{where}") from error
 
-    def run(self, state: TrainState, checkpoints: checkpoint.Checkpoints) -> dict[str, Any]:
-        plan, self.checkpoints = self.plan, checkpoints
-        restored = self.checkpoints.restore_latest(state)
-        state = state if restored is None else restored
+    def run(self, state: TrainState, checkpoints: saving.Checkpoints) -> dict[str, Any]:
+        plan = self.plan
+        restored = checkpoints.restore_latest(state) or saving.Restored(state, {}, ())
+        state = restored.state
         start = int(state.step)
+        self.keeper = Keeper(
+            plan, self.folder, self.owner, checkpoints, restored.journal, int(state.skipped)
+        )
         known = (
             []
             if start
@@ -131,17 +158,18 @@ class _Trainer:
                 *idle_settings(plan.config, plan.extensions),
             ]
         )
-        log = RunLog(self.folder, start_step=start)
-        progress = Progress(f"train {self.folder.name}", plan.total_steps, start)
-        if self.changed:
-            progress.say(self.changed)
+        first = hosts.is_first()
+        log = RunLog(self.folder, start_step=start, silent=not first)
+        progress = Progress(f"train {self.folder.name}", plan.total_steps, start, silent=not first)
+        for line in filter(None, (*self.said, *restored.said)):
+            progress.say(line)
         if start:
             progress.say(f"{self.folder}: going on from step {start} of {plan.total_steps}")
         for line in known:
             progress.say(line)
         try:
-            with catch_signals() as interruption:
-                state = self._steps(state, log, progress, interruption)
+            with catch_signals() as self.interruption:
+                state = self._steps(state, log, progress)
         except KeyboardInterrupt:
             progress.say(
                 f"interrupted; the same command goes on from the last checkpoint of {self.folder}"
@@ -158,9 +186,7 @@ class _Trainer:
             "stopped_early": int(state.step) < plan.total_steps,
         }
 
-    def _steps(
-        self, state: TrainState, log: RunLog, progress: Progress, interruption: Interruption
-    ) -> TrainState:
+    def _steps(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
         plan, train = self.plan, self.plan.config.train
         replicated = parallel.replicate(state, plan.devices)
         step = int(state.step)
@@ -168,8 +194,9 @@ class _Trainer:
             state = self._validate(state, log, progress)
             replicated = parallel.replicate(jax.device_get(state), plan.devices)
         if train.patience and int(state.stale) >= train.patience:
+            progress.say(f"{self.folder} had stopped early; a larger train.patience goes on")
             return state
-        pending: list[Mapping[str, Any]] = []
+        shown = step
         feed = Feed(batches.training(plan, step), parallel.sender(plan.devices))
         clock = time.monotonic()
         while step < plan.total_steps:
@@ -186,24 +213,28 @@ class _Trainer:
             step += 1
             if self.trace.after(step, metrics):
                 progress.say(f"trace of the steps to {step}: {RunFolder(self.folder).profile}")
-            pending.append(metrics)
+            self.keeper.rows.add(metrics)
             validates = step in self.validation_steps
-            stops = interruption.asked
-            if step % max(1, train.log_every) == 0 or validates or measured or stops:
-                rows = self._fetch(pending)
-                self.watch, found = spikes.watch_rows(self.watch, step, rows)
-                for spike in found:
-                    progress.say(f"{self.folder.name} {spikes.describe(spike)}")
-                values = {**finite.average(self.folder, rows, step - len(rows)), **measured}
+            logs = step % max(1, train.log_every) == 0 or validates or bool(measured)
+            # hosts stop, and save by the clock, together: where they meet anyway
+            stops = hosts.largest(self.interruption.number, meet=logs)
+            due = self.keeper.due.by_step(step) or hosts.largest(
+                self.keeper.due.by_time(), meet=logs
+            )
+            saves = not validates and bool(stops or due)
+            if logs or saves:
+                self.keeper.look(replicated, step, progress.say)
+            if logs:
+                values = {**self.keeper.rows.take(), **measured}
                 log.write("train", step, step / plan.steps_per_epoch, values)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
-                rate = len(pending) * plan.config.data.batch_size / max(seconds, 1e-9)
+                rate = (step - shown) * plan.config.data.batch_size / max(seconds, 1e-9)
                 timings = {"seconds": seconds, "input_seconds": feed.take_seconds()}
                 log.write_timing(step, {**timings, "images_per_second": rate})
                 if waits := self.starvation.watch(**timings):
                     progress.say(waits)
-                progress.advance(len(pending), f"loss {values['loss']:.4g}, {rate:.0f} images/s")
-                pending = []
+                progress.advance(step - shown, f"loss {values['loss']:.4g}, {rate:.0f} images/s")
+                shown = step
             if validates:
                 state = parallel.unreplicate(replicated, plan.devices)
                 state = self._validate(state, log, progress)
@@ -213,19 +244,17 @@ class _Trainer:
                     progress.say(f"stopped early: {train.patience} validations without improvement")
                     break
                 clock = time.monotonic()
+            if saves:
+                self.keeper.save(parallel.unreplicate(replicated, plan.devices))
             if stops:
-                if not validates:
-                    self._save(parallel.unreplicate(replicated, plan.devices))
-                raise KeyboardInterrupt
+                raise interrupt.error_of(stops)
         return parallel.unreplicate(replicated, plan.devices)
-
-    def _fetch(self, pending: list[Mapping[str, Any]]) -> list[Mapping[str, float]]:
-        return jax.device_get([parallel.unreplicate(row, self.plan.devices) for row in pending])
 
     def _validate(self, state: TrainState, log: RunLog, progress: Progress) -> TrainState:
         """Evaluates on the validation split, keeps the best weights, saves the state."""
         plan, config = self.plan, self.plan.config
         step = int(state.step)
+        self.keeper.check(state)
         seen = used(state, evaluate=config.ema.evaluate)
         own, selection = plan.extensions, config.train.selection
         try:
@@ -235,10 +264,12 @@ class _Trainer:
                 metrics |= {f"{kind}/{name}": value for name, value in beside.items()}
             value = metrics[selection]
             check_selection(selection, value, own.metrics, plan.dataset.where)
-        except UserError:
-            # what was trained stays; the same command validates it again
-            self._save(state)
+        except (UserError, KeyboardInterrupt):
+            # what was trained stays; the same command begins with this validation
+            self.keeper.save(state)
             raise
+        # as the state has it: equal values are no better one than the other
+        value = float(np.float32(value))
         better = value > float(state.best_metric)
         state = state.replace(
             best_metric=np.float32(max(value, float(state.best_metric))),
@@ -248,22 +279,19 @@ class _Trainer:
         log.write("validation", step, step / plan.steps_per_epoch, metrics)
         shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("accuracy", "auc"))
         progress.say(f"{self.folder.name} step {step}: validation {shown}{' (best)' * better}")
-        # the best first: a crash in between repeats this validation and finds it saved
-        if better:
-            self.checkpoints.save_best(step, seen)
-        self._save(state)
+        self.keeper.save_validated(state, value, seen)
         return state
 
     def _metrics(self, variables: PyTree) -> dict[str, Any]:
         """Returns what the validation split says of variables, over all qualities."""
         plan = self.plan
-        sent = parallel.replicate(jax.device_get(variables), plan.devices)
+        sent = parallel.replicate(jax.device_get(variables), plan.devices, alone=True)
+        seen = batches.validation(plan)
         result = evaluate(
             lambda images: self.predict(sent, images),
-            batches.validation(plan),
+            # hosts must not leave each other waiting for scores
+            self.interruption.between(seen) if jax.process_count() == 1 else seen,
             plan.config.student.qualities,
+            gather=hosts.gather_rows,
         )
         return {**result.metrics["overall"], **own_metrics(plan.extensions, result)}
-
-    def _save(self, state: TrainState) -> None:
-        self.checkpoints.save_latest(state, configs.to_json(self.plan.config))

@@ -1,4 +1,7 @@
-"""One step function, compiled for one device or mapped over several."""
+"""One step function, compiled for one device or mapped over several, of one host or several.
+
+With several hosts a step is mapped over the devices of all; what it takes and gives are a host's own parts.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +15,14 @@ from kdjax.types import PyTree
 AXIS = "batch"
 
 
+def is_mapped(devices: int, *, alone: bool = False) -> bool:
+    """Returns whether there are several devices: of this host, or, unless it works alone, of others."""
+    return devices > 1 or (not alone and jax.process_count() > 1)
+
+
 def axis_name(devices: int) -> str | None:
     """Returns the name of the device axis, or None on a single device."""
-    return AXIS if devices > 1 else None
+    return AXIS if is_mapped(devices) else None
 
 
 def check_batch_size(batch_size: int, devices: int, processes: int = 1) -> None:
@@ -27,7 +35,7 @@ def check_batch_size(batch_size: int, devices: int, processes: int = 1) -> None:
 
 
 def compile_step(
-    function: Callable[..., Any], devices: int, *, donate: bool = False
+    function: Callable[..., Any], devices: int, *, donate: bool = False, alone: bool = False
 ) -> Callable[..., Any]:
     """Compiles `function(state, ...)` under `jax.jit`, or `jax.pmap` on several devices.
 
@@ -35,44 +43,49 @@ def compile_step(
       function: takes the state (or whatever is donated) first; uses the axis `AXIS` on several devices.
       devices: local devices to use.
       donate: whether the first argument's buffers may be reused for the result.
+      alone: on this host's devices, whatever other hosts do.
     """
     donated = (0,) if donate else ()
-    if devices == 1:
+    if not is_mapped(devices, alone=alone):
         return jax.jit(function, donate_argnums=donated)
     return jax.pmap(
         function,
         axis_name=AXIS,
         donate_argnums=donated,
-        devices=jax.local_devices()[:devices],
+        devices=_local(devices) if alone or jax.process_count() == 1 else jax.devices(),
     )
 
 
-def replicate(tree: PyTree, devices: int) -> PyTree:
+def _local(devices: int) -> list[jax.Device]:
+    return jax.local_devices()[:devices]
+
+
+def replicate(tree: PyTree, devices: int, *, alone: bool = False) -> PyTree:
     """Returns a copy of the tree, safe to donate; on several devices one a device on a new leading axis."""
-    if devices == 1:
+    if not is_mapped(devices, alone=alone):
         return jax.tree.map(jnp.array, tree)
     if not jax.tree.leaves(tree):
         return tree
     copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
-    return jax.pmap(lambda x: x, devices=jax.local_devices()[:devices])(copies)
+    return jax.pmap(lambda x: x, devices=_local(devices))(copies)
 
 
 def unreplicate(tree: PyTree, devices: int) -> PyTree:
     """Returns the first device's copy: the inverse of `replicate`."""
-    return tree if devices == 1 else jax.tree.map(lambda x: x[0], tree)
+    return jax.tree.map(lambda x: x[0], tree) if is_mapped(devices) else tree
 
 
-def shard(batch: PyTree, devices: int) -> PyTree:
+def shard(batch: PyTree, devices: int, *, alone: bool = False) -> PyTree:
     """Returns `[B, ...]` arrays as `[devices, B / devices, ...]`; unchanged on one device."""
-    if devices == 1:
+    if not is_mapped(devices, alone=alone):
         return batch
     return jax.tree.map(lambda x: x.reshape((devices, -1, *x.shape[1:])), batch)
 
 
 def sender(devices: int) -> Callable[[PyTree], PyTree]:
     """Returns a function that sends a batch `[B, ...]` to the devices, as `shard` lays it out, without waiting."""
-    local = jax.local_devices()[:devices]
-    if devices == 1:
+    local = _local(devices)
+    if not is_mapped(devices):
         return lambda batch: jax.device_put(batch, local[0])
     spread = jax.pmap(lambda batch: batch, devices=local)
     return lambda batch: spread(shard(batch, devices))

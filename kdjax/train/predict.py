@@ -33,11 +33,11 @@ def compile_predict(network: Network, image_size: int, devices: int = 1) -> Call
     step = make_predict_step(
         network, lambda images: augment.to_float(augment.center_crop(images, image_size))
     )
-    compiled = parallel.compile_step(step, devices)
+    compiled = parallel.compile_step(step, devices, alone=True)
 
     def predict(variables: PyTree, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = augment.check_images(images)
-        scores, pooled = compiled(variables, parallel.shard(images, devices))
+        scores, pooled = compiled(variables, parallel.shard(images, devices, alone=True))
         count = len(images)
         return np.asarray(scores).reshape(count), np.asarray(pooled).reshape((count, -1))
 

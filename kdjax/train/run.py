@@ -119,12 +119,13 @@ class Run:
             raise UserError(
                 f"{self.folder} has no averaged weights: it was trained with ema.decay=0"
             )
-        if step is None or step == self.best_step:
+        best = checkpoint.best_steps(self.folder)
+        if step is None or step in best:
             if kind != chosen:
-                return checkpoint.load_beside(self.folder, kind)
-            return checkpoint.load_best(self.folder, extensions=self.extensions)[1]
+                return checkpoint.load_beside(self.folder, kind, step)
+            return checkpoint.load_best(self.folder, extensions=self.extensions, step=step)[1]
         if step != checkpoint.latest_step(self.folder):
-            kept = [each for each in (self.best_step, checkpoint.latest_step(self.folder)) if each]
+            kept = [each for each in (*best, checkpoint.latest_step(self.folder)) if each]
             known = ", ".join(map(str, sorted(set(kept)))) or "none"
             raise UserError(f"{self.folder} keeps no weights of step {step}; it has: {known}")
         return checkpoint.load_latest(self.folder, kind)

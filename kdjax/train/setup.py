@@ -116,12 +116,10 @@ def make_plan(config: ConfigDict, extensions: Extensions = NOTHING) -> Plan:
 
 
 def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> Plan:
-    if jax.process_count() > 1:
-        raise ValueError("training over several hosts is not supported yet; start one process")
     config_checks.check_qualities(config, dataset.qualities)
     devices = config_checks.device_count(config.train.devices)
     parallel.check_batch_size(config.data.batch_size, devices, jax.process_count())
-    config_checks.check_accumulation(config, devices)
+    config_checks.check_accumulation(config, devices * jax.process_count())
     image_size = config.data.image_size or dataset.image_size
     augment.check_crop(dataset.image_size, image_size)
     with naming_data(config, extensions):
@@ -137,6 +135,11 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     if not dataset.sizes.get("validation"):
         raise ValueError(f"{dataset.where} has no validation images; prepare more identities")
+    looked_at = min(config.evaluation.validation_limit or np.inf, dataset.sizes["validation"])
+    if looked_at < jax.process_count():
+        raise ValueError(
+            f"{looked_at} validation images of {dataset.where} are looked at, fewer than there are hosts"
+        )
     with naming_data(config, extensions):
         config_checks.check_classes(dataset)
         groups = training_groups(config, dataset, indices)
@@ -273,4 +276,5 @@ def make_parts(
         balance=make_balance(config, method),
         freeze=tuple(options.freeze),
         accumulation=config.accumulation.steps,
+        skips=config.train.nonfinite == "skip",
     )

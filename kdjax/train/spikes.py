@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdjax.methods.part import TERM
 
@@ -16,7 +16,7 @@ SMALLEST = 0.01
 
 
 class Watch(NamedTuple):
-    """What is known of the terms' last steps; only for messages, no part of the train state.
+    """What is known of the terms' last steps; only for messages, saved beside the train state.
 
     Attributes:
       recent: by term, its `(step, size)` in the window where it is on, oldest first.
@@ -94,6 +94,21 @@ def watch_rows(
         state, found = watch(state, step, terms)
         spikes += found
     return state, spikes
+
+
+def watch_to_json(state: Watch) -> dict[str, Any]:
+    """Returns what is known as JSON."""
+    recent = {name: [list(pair) for pair in pairs] for name, pairs in state.recent.items()}
+    return {"recent": recent, "named": dict(state.named)}
+
+
+def watch_from_json(saved: Mapping[str, Any]) -> Watch:
+    """Returns what `watch_to_json` wrote; `Watch()` of nothing."""
+    recent = {
+        name: tuple((int(step), float(size)) for step, size in pairs)
+        for name, pairs in saved.get("recent", {}).items()
+    }
+    return Watch(recent, dict(saved.get("named", {})))
 
 
 def describe(spike: Spike) -> str:

@@ -24,6 +24,7 @@ class TrainState(flax.struct.PyTreeNode):
       best_metric: float32 `[]`, best validation metric so far, -inf before the first validation.
       best_step: int32 `[]`, the step it was reached at.
       stale: int32 `[]`, validations in a row without a better metric.
+      skipped: int32 `[]`, steps that were left out for not being finite.
       balance: what was measured of the terms' gradients, `()` where they are not balanced.
       key: uint32 `[2]`, data of the key that all the student's randomness is folded from. As an array of the state it
         is no constant of the compiled step: other seeds compile nothing again.
@@ -40,6 +41,7 @@ class TrainState(flax.struct.PyTreeNode):
     best_metric: Array
     best_step: Array
     stale: Array
+    skipped: Array
     balance: PyTree
     key: Array
     data_key: Array
@@ -92,6 +94,7 @@ def create_state(
         best_metric=jnp.asarray(-jnp.inf, jnp.float32),
         best_step=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
         balance=balance,
         key=jax.random.key_data(rng),
         data_key=jax.random.key_data(data_rng),

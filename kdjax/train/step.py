@@ -15,6 +15,7 @@ from kdjax.train.accumulation import accumulated, weighted_mean
 from kdjax.train.optim import CLASSIFIER, FACTOR, ROTATION, Schedule
 from kdjax.train.parameters import without
 from kdjax.train.ramps import Ramp
+from kdjax.train.skipping import skip_broken
 from kdjax.train.state import TrainState, student_variables
 from kdjax.transforms.balance import Balance
 from kdjax.types import Array, Batch, Images, Metrics, PyTree
@@ -38,6 +39,7 @@ class StepParts(NamedTuple):
       balance: gives the terms' factors from the state; None: none.
       accumulation: micro-batches of an update.
       freeze: expressions of the paths of parameters that are never updated: no term's gradient is measured there.
+      skips: whether a step that is not finite is left out.
     """
 
     method: Method
@@ -51,6 +53,7 @@ class StepParts(NamedTuple):
     balance: Balance | None = None
     freeze: tuple[str, ...] = ()
     accumulation: int = 1
+    skips: bool = False
 
 
 def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
@@ -184,7 +187,8 @@ def make_train_step(
     def train_step(state: TrainState, teachers: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         prepared = prepare_batch(parts, state, batch)
         targets = parts.method.targets(teachers, prepared)
-        return update(parts, state, targets, prepared, axis_name)
+        new, metrics = update(parts, state, targets, prepared, axis_name)
+        return skip_broken(state, new, metrics, axis_name) if parts.skips else (new, metrics)
 
     return train_step
 

@@ -72,14 +72,17 @@ ARROWS = {
     "kdjax.train.step": (
         *(*VOCABULARY, "kdjax.methods", "kdjax.models", "kdjax.transforms"),
         *("kdjax.train.ema", "kdjax.train.optim", "kdjax.train.ramps", "kdjax.train.state"),
-        *("kdjax.train.accumulation", "kdjax.train.parameters"),
+        *("kdjax.train.accumulation", "kdjax.train.parameters", "kdjax.train.skipping"),
     ),
+    "kdjax.train.skipping": (*VOCABULARY, "kdjax.train.state"),
     "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.ema": (*VOCABULARY, "kdjax.train.state"),
     "kdjax.train.parallel": VOCABULARY,
+    "kdjax.train.hosts": VOCABULARY,
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
     "kdjax.arguments": (),
+    "kdjax.termination": ("kdjax.checks",),
     "kdjax.cli": ANYTHING,
     "kdjax.commands": ANYTHING,
     "kdjax.demo": ANYTHING,
@@ -92,6 +95,7 @@ LIGHT = (
     *("kdjax.types", "kdjax.checks", "kdjax.signal", "kdjax.losses", "kdjax.transforms"),
     *("kdjax.models", "kdjax.methods"),
     *("kdjax.train.state", "kdjax.train.optim", "kdjax.train.step", "kdjax.train.parallel"),
+    "kdjax.train.skipping",
 )
 """What must import where only JAX, flax and optax are installed."""
 
@@ -217,6 +221,7 @@ def test_light_modules_reach_light_modules_only():
 FILES_OF_A_RUN = (
     *("config.json", "inputs.json", "metrics.jsonl", "timings.jsonl", "finished.json"),
     *("program.json", "program.txt", "checkpoints", "best", "tensorboard", "evaluation"),
+    *("best.json", "broken", "config_changes.json", ".owner.json"),
 )
 
 

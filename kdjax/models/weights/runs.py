@@ -1,5 +1,6 @@
 """The best weights of a run of `kdjax train`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +63,48 @@ def _student(run: Path) -> dict[str, Any]:
     return student
 
 
-def restore_best(run: Path) -> tuple[PyTree, int]:
-    """Returns variables and step of a run's best checkpoint, whatever network they are of.
+def restore_best(run: Path, step: int | None = None) -> tuple[PyTree, int]:
+    """Returns variables and step of a run's best checkpoint, or of another of the best that are kept.
 
     Raises:
       UserError: when there is none, or it cannot be read.
     """
-    step = last_step(RunFolder(run).best)
+    step = best_step(run) if step is None else step
     if step is None:
         raise UserError(f"{run} has no checkpoint yet; finish `kdjax train` there first")
     return restore(RunFolder(run).best, step, "default"), step
 
 
+def best_step(run: Path) -> int | None:
+    """Returns the step of a run's very best weights, None without any."""
+    return next(iter(best_steps(run)), None)
+
+
+def best_steps(run: Path) -> list[int]:
+    """Returns the steps of the best weights that a run keeps, the very best first."""
+    files = RunFolder(run)
+    steps, values = all_steps(files.best), files.read_best_values()
+    # a run from before there were values keeps one
+    known = {step: values[step] for step in steps if step in values}
+    return rank_steps(known) if known else sorted(steps, reverse=True)
+
+
+def rank_steps(values: Mapping[int, float]) -> list[int]:
+    """Returns steps by what they are worth, the best first; of equal ones the earlier."""
+    return sorted(values, key=lambda step: (-values[step], step))
+
+
 def last_step(folder: Path) -> int | None:
     """Returns the last step that a folder of checkpoints has whole, None without any."""
+    return max(all_steps(folder), default=None)
+
+
+def all_steps(folder: Path) -> list[int]:
+    """Returns the steps that a folder of checkpoints has whole."""
     # where no run is read, Orbax need not be installed
     import orbax.checkpoint as ocp
 
-    steps = ocp.utils.checkpoint_steps(folder.absolute()) if folder.is_dir() else []
-    return max(steps, default=None)
+    return list(ocp.utils.checkpoint_steps(folder.absolute())) if folder.is_dir() else []
 
 
 def restore(folder: Path, step: int, item: str) -> PyTree:

@@ -7,7 +7,7 @@ import pytest
 import kdjax
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.train import checkpoint
+from kdjax.train import saving
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
 
@@ -82,14 +82,14 @@ def test_with_statistics_at_rest_a_run_is_that_of_the_whole_batch(tiny_dataset, 
 def test_a_run_that_accumulates_goes_on_bit_for_bit(tiny_dataset, tmp_path, monkeypatch):
     config = config_for(tiny_dataset, accumulation__batch_norm="micro", ema__decay=0.5)
     train(config, tmp_path / "whole")
-    saved = checkpoint.Checkpoints.save_latest
+    saved = saving.Checkpoints.save_latest
 
-    def stop(self, state, written):
-        saved(self, state, written)
+    def stop(self, state, *rest):
+        saved(self, state, *rest)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.Checkpoints, "save_latest", stop)
+        patched.setattr(saving.Checkpoints, "save_latest", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "broken")
     train(config, tmp_path / "broken")

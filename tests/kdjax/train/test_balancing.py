@@ -11,7 +11,7 @@ import pytest
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.folder import RunFolder
-from kdjax.train import checkpoint, pretrained, spikes
+from kdjax.train import checkpoint, pretrained, saving, spikes
 from kdjax.train.claim import claim_run
 from kdjax.train.ema import used
 from kdjax.train.initial import check_plan, initial_state
@@ -41,9 +41,9 @@ def teacher(tiny_dataset, tmp_path_factory):
     config = configs.load("supervised:resnet_tiny", {**SETTINGS, "data.path": str(tiny_dataset)})
     plan = make_plan(config)
     claim_run(run, config, plan.inputs())
-    with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
+    with contextlib.closing(saving.Checkpoints(run)) as checkpoints:
         state = initial_state(plan)
-        checkpoints.save_best(int(state.step), used(state, evaluate=True))
+        checkpoints.save_best(state, 0.5, used(state, evaluate=True))
     RunFolder(run).finish({"step": 0})
     return run
 
@@ -66,8 +66,8 @@ def rows_of(run):
 
 
 def latest(run, plan):
-    with contextlib.closing(checkpoint.Checkpoints(run)) as checkpoints:
-        return checkpoints.restore_latest(initial_state(plan))
+    with contextlib.closing(saving.Checkpoints(run)) as checkpoints:
+        return checkpoints.restore_latest(initial_state(plan)).state
 
 
 @pytest.mark.slow
@@ -84,17 +84,17 @@ def test_a_balanced_run_logs_its_factors_and_shares_and_goes_on_bit_for_bit(
     changed = [step for step in range(1, 12) if factors[step] != factors[step - 1]]
     assert changed == ([1] if mode == "start" else [1, 2, 4, 6, 8, 10])
 
-    save = checkpoint.Checkpoints.save_latest
+    save = saving.Checkpoints.save_latest
 
     def cut(self, state, *others):
         save(self, state, *others)
         if int(state.step) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save_latest", cut)
+    monkeypatch.setattr(saving.Checkpoints, "save_latest", cut)
     with pytest.raises(KeyboardInterrupt):
         train(config, broken)
-    monkeypatch.setattr(checkpoint.Checkpoints, "save_latest", save)
+    monkeypatch.setattr(saving.Checkpoints, "save_latest", save)
     train(config, broken)
     assert (whole / "metrics.jsonl").read_text() == (broken / "metrics.jsonl").read_text()
     plan = make_plan(config)
@@ -127,9 +127,9 @@ def test_a_spike_is_said_while_the_run_trains(config_for, tmp_path, monkeypatch,
 def test_a_state_without_a_balance_is_saved_as_before(config_for, tmp_path):
     plan = make_plan(config_for(train__balance="running"))
     balanced = initial_state(plan)
-    assert "balance" in checkpoint._saved(balanced)
+    assert "balance" in saving._saved(balanced)
     assert set(balanced.balance.log_ratio) == {"kd"}
-    assert "balance" not in checkpoint._saved(balanced.replace(balance=()))
+    assert "balance" not in saving._saved(balanced.replace(balance=()))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import kdjax
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.train import checkpoint, ema, parallel
+from kdjax.train import checkpoint, ema, parallel, saving
 from kdjax.train.initial import initial_state
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
@@ -179,15 +179,15 @@ def test_a_resumed_average_is_that_of_a_run_that_never_stopped(
     tiny_dataset, averaged, tmp_path, monkeypatch
 ):
     run = tmp_path / "run"
-    saved = checkpoint.Checkpoints.save_latest
+    saved = saving.Checkpoints.save_latest
 
-    def stop(self, state, config):
-        saved(self, state, config)
+    def stop(self, state, *rest):
+        saved(self, state, *rest)
         if int(state.step) == 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.Checkpoints, "save_latest", stop)
+        patched.setattr(saving.Checkpoints, "save_latest", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config_for(tiny_dataset), run)
     train(config_for(tiny_dataset), run)

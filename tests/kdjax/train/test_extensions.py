@@ -21,7 +21,7 @@ from kdjax.extensions import METRIC_COLUMNS, NOTHING, Extensions
 from kdjax.methods import Network
 from kdjax.methods.base import teach
 from kdjax.models import create
-from kdjax.train import checkpoint
+from kdjax.train import checkpoint, saving
 from kdjax.train.calls import check_direction
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
@@ -82,13 +82,13 @@ def test_a_program_trains_is_continued_and_evaluated(own, tmp_path, monkeypatch)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     result = train(own.config, whole, own.extensions)
     assert result["step"] == 6
-    save = checkpoint.Checkpoints.save_latest
+    save = saving.Checkpoints.save_latest
 
     def stop(self, state, *rest):
         save(self, state, *rest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save_latest", stop)
+    monkeypatch.setattr(saving.Checkpoints, "save_latest", stop)
     with pytest.raises(KeyboardInterrupt):
         train(own.config, cut, own.extensions)
     monkeypatch.undo()

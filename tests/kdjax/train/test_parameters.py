@@ -12,7 +12,7 @@ import pytest
 import kdjax
 from kdjax import configs
 from kdjax.checks import UserError
-from kdjax.train import checkpoint, optim, parallel, parameters
+from kdjax.train import optim, parallel, parameters, saving
 from kdjax.train.initial import check_plan, initial_state
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
@@ -239,14 +239,14 @@ def test_a_run_with_optimizer_and_schedule_of_optax_goes_on_bit_for_bit(
     )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(config, whole)
-    saved = checkpoint.Checkpoints.save_latest
+    saved = saving.Checkpoints.save_latest
 
-    def stop(self, state, written):
-        saved(self, state, written)
+    def stop(self, state, *rest):
+        saved(self, state, *rest)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.Checkpoints, "save_latest", stop)
+        patched.setattr(saving.Checkpoints, "save_latest", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config, broken)
     train(config, broken)

@@ -1,6 +1,8 @@
 """A run that is killed and started again ends as if it had never stopped."""
 
+import importlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 from kdjax.models.weights.runs import restore_best
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 SETTINGS = [
     "--config.data.batch_size=8",
     "--config.train.epochs=5",
@@ -102,3 +105,44 @@ def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(config, tiny_data
     jax.tree.map(np.testing.assert_array_equal, latest(whole), latest(broken))
     jax.tree.map(np.testing.assert_array_equal, variables(whole), variables(broken))
     assert (whole / "metrics.jsonl").read_text() == (broken / "metrics.jsonl").read_text()
+
+
+@pytest.fixture
+def crashes(monkeypatch):
+    """The benchmarks' module that interrupts runs."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("crashes")
+
+
+@pytest.mark.slow
+def test_rounds_of_crashes_in_steps_saves_and_validations_leave_no_trace(
+    crashes, tiny_dataset, tmp_path
+):
+    """A bank, saves in the middle of a line, `kill -9` and SIGTERM, one start after the other."""
+    variables, data = crashes.environment(tmp_path), [f"--config.data.path={tiny_dataset}"]
+    teacher, whole, run = (tmp_path / name for name in ("teacher", "whole", "run"))
+    more = [f"teacher.runs={teacher}", *crashes.CASES["ckd"].settings]
+    subprocess.run(crashes.command("supervised", teacher, data), check=True, env=variables)
+    subprocess.run(crashes.command("ckd", whole, data, *more), check=True, env=variables)
+    moments = [("save", signal.SIGKILL), ("steps", signal.SIGTERM), ("evaluation", signal.SIGKILL)]
+    arguments = crashes.command("ckd", run, data, *more)
+    found = crashes.crash_round(arguments, run, variables, moments, random.Random(0))
+    assert (moments[0][0], -signal.SIGKILL) in found
+    assert crashes.differences(whole, run) == []
+    (run / "metrics.jsonl").write_text("")
+    assert crashes.differences(whole, run) == ["metrics"]
+
+
+@pytest.mark.slow
+def test_sigterm_has_an_exit_status_of_its_own_at_start_up_too(crashes, tiny_dataset, tmp_path):
+    variables, data = crashes.environment(tmp_path), [f"--config.data.path={tiny_dataset}"]
+    arguments = crashes.command("supervised", tmp_path / "run", data)
+    begun = time.monotonic()
+    status, said = crashes.interrupt(
+        arguments, variables, lambda: time.monotonic() > begun + 1.5, signal.SIGTERM
+    )
+    assert (status, said.strip().splitlines()[-1]) == (
+        75,
+        "kdjax: terminated; the same command goes on where it was",
+    )
+    assert "Traceback" not in said
