@@ -36,7 +36,9 @@ class Best:
           seen: the variables.
         """
         step = int(state.step)
-        values = {each: self._value(each, state) for each in self._chosen.all_steps()}
+        # later ones are from before a crash: made again, or of settings that have changed since
+        there = [each for each in self._chosen.all_steps() if each < step]
+        values = {each: self._value(each, state) for each in there}
         values[step] = value
         kept = rank_steps(values)[: self._keep]
         if step not in kept:

@@ -70,11 +70,17 @@ class Keeper:
             self._checkpoints.save_broken(state, error)
             raise
 
-    def save(self, state: TrainState) -> None:
-        """Begins to save all that is needed to go on; errors as of `Checkpoints.save_latest` and `check`."""
+    def save(self, state: TrainState, *, validated: bool = False) -> None:
+        """Begins to save all that is needed to go on; errors as of `Checkpoints.save_latest` and `check`.
+
+        Args:
+          state: the state.
+          validated: whether the validation of its step is in it; if not, the run begins with it.
+        """
         self.check(state)
         config = configs.to_json(self._plan.config)
-        self._checkpoints.save_latest(state, config, self.rows.to_json())
+        journal = {**self.rows.to_json(), "validated": validated}
+        self._checkpoints.save_latest(state, config, journal)
         self.due.saved()
 
     def save_validated(self, state: TrainState, value: float, seen: Used) -> None:
@@ -84,4 +90,4 @@ class Keeper:
         """
         self.check(state)
         self._checkpoints.save_best(state, value, seen)
-        self.save(state)
+        self.save(state, validated=True)

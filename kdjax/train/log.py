@@ -23,16 +23,22 @@ class RunLog:
       validated: the steps that were validated before.
     """
 
-    def __init__(self, run: Path, *, start_step: int, silent: bool = False) -> None:
+    def __init__(
+        self, run: Path, *, start_step: int, silent: bool = False, validated: bool | None = None
+    ) -> None:
         """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped.
 
         With `silent`, of a host that is not the first, they are read alone.
+        Where `start_step` is not `validated`, whatever a line says, that line is dropped too; None: nothing is known of it.
         """
         self._folder = run
         files = RunFolder(run)
         self.validated: set[float] = set()
         for path in (files.metrics, files.timings):
             kept = [row for row in read_json_lines(path) if _step(row) <= start_step]
+            if validated is False:
+                # written by a process that ended before it could save what the validation changed
+                kept = [row for row in kept if not _validates(row, start_step)]
             self.validated |= {_step(row) for row in kept if row.get("kind") == "validation"}
             if not silent:
                 write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
@@ -68,6 +74,10 @@ class RunLog:
 def _step(row: Mapping[str, Any]) -> float:
     step = row.get("step")
     return step if isinstance(step, int | float) else math.inf
+
+
+def _validates(row: Mapping[str, Any], step: int) -> bool:
+    return row.get("kind") == "validation" and _step(row) == step
 
 
 def _finite(value: Any) -> float | None:

@@ -159,7 +159,8 @@ class _Trainer:
             ]
         )
         first = hosts.is_first()
-        log = RunLog(self.folder, start_step=start, silent=not first)
+        validated = restored.journal.get("validated")
+        log = RunLog(self.folder, start_step=start, silent=not first, validated=validated)
         progress = Progress(f"train {self.folder.name}", plan.total_steps, start, silent=not first)
         for line in filter(None, (*self.said, *restored.said)):
             progress.say(line)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kdjax.checks import UserError
-from kdjax.files import write_text
+from kdjax.files import HeldError, write_text
 from kdjax.folder import RunFolder
 
 BEAT_SECONDS = 10.0
@@ -43,24 +43,24 @@ class Owner:
           say: takes lines for the user.
 
         Raises:
-          UserError: when another process lives.
+          HeldError: when another process lives.
         """
         found = _read(self._path)
         if found:
             self._wait_for_silence(found, locked=locked, say=say)
         self._write()
-        if found and not locked:
-            # whoever else thought so too has written by now, and the last one has it
+        if not locked:
+            # whoever else came now has written too by then, and the last one has it
             time.sleep(BEAT_SECONDS / 5)
             self.check()
         self._thread.start()
 
     def check(self) -> None:
-        """Raises UserError when another process has taken the folder, having thought this one dead."""
+        """Raises HeldError when another process has taken the folder, having thought this one dead."""
         found = _read(self._path)
         if found and found.get("token") != self._token:
-            raise UserError(
-                f"{_name(found)} has taken {self._path.parent}, since this one showed no life for "
+            raise HeldError(
+                f"{_name(found)} has taken {self._path.parent}: it came at the same moment, or this one showed no life for "
                 f"{SILENT_BEATS * BEAT_SECONDS:.0f} seconds; it goes on there, and this one stops"
             )
 
@@ -86,7 +86,7 @@ class Owner:
                 if not now:
                     return
                 if now != found:
-                    raise UserError(f"another process is training {folder}: {_name(now)}; wait")
+                    raise HeldError(f"another process is training {folder}: {_name(now)}; wait")
         say(
             f"{folder}: {_name(found)} trained here and ended without a word; going on in its place"
         )
@@ -119,7 +119,7 @@ def owned(files: RunFolder, say: Callable[[str], None]) -> Iterator[Owner]:
       say: takes lines for the user.
 
     Raises:
-      UserError: when another process trains there.
+      HeldError: when another process trains there.
     """
     with files.lock.open("a") as file:
         locked = _lock(file, files)
@@ -142,7 +142,7 @@ def _lock(file: Any, files: RunFolder) -> bool:
     except BlockingIOError as error:
         found = _read(files.owner)
         who = f": {_name(found)}" if found else ""
-        raise UserError(
+        raise HeldError(
             f"another process is training {files.path}{who}; wait for it to end"
         ) from error
     except OSError as error:

@@ -172,15 +172,15 @@ class Checkpoints:
         return restored["state"], restored.get("journal") or {}
 
     def _make_way(self, step: int) -> None:
-        """Lets a step be saved that is there: a run stopped in a validation, which has it behind itself now."""
-        steps = self._latest.all_steps()
+        """Lets a step be saved that is there: a run stopped in a validation, which has it behind itself now.
+
+        The one that is there is not gone for a moment: the state tells its step, not the folder's name.
+        """
+        steps, folder = self._latest.all_steps(), self._latest.directory
         if step not in steps:
             return
-        if len(steps) > 1:
-            self._latest.delete(step)
-            return
-        # the only one must not be gone for a moment; the state tells its step, not the folder's name
-        folder = self._latest.directory
+        if step - 1 in steps:
+            self._latest.delete(step - 1)
         hosts.on_first(lambda: os.rename(folder / str(step), folder / str(step - 1)))
         self._latest.reload()
 

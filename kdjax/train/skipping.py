@@ -28,7 +28,7 @@ def skip_broken(
     """
 
     def changing(state: TrainState) -> PyTree:
-        return state.params, state.batch_stats, state.aux, state.opt_state
+        return state.params, state.batch_stats, state.aux, state.opt_state, state.ema
 
     pairs = zip(jax.tree.leaves(changing(old)), jax.tree.leaves(changing(new)), strict=True)
     whole = jnp.isfinite(jnp.asarray(metrics["loss"]))

@@ -121,9 +121,11 @@ def update(
         aux=aux,
     )
     if state.ema:
+        # an average counts updates: a step that was left out is none
         new_state = new_state.replace(
             ema=ema.moved(
-                state.ema, student_variables(new_state), new_state.step, state.hyper["ema_decay"]
+                *(state.ema, student_variables(new_state), new_state.step - state.skipped),
+                state.hyper["ema_decay"],
             )
         )
     factors = {name: value for name, value in inputs.hyper.items() if name.startswith(BALANCE)}

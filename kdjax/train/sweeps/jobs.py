@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from kdjax.checks import UserError
+from kdjax.train.interrupt import error_of
 from kdjax.train.sweeps.ledger import DONE, FAILED, Ledger, State
 from kdjax.train.sweeps.plan import Planned
 from kdjax.train.sweeps.shares import environment_of, on_cores
@@ -38,14 +39,14 @@ class Stop:
     """Passes on the signals that ask a process to stop."""
 
     def __init__(self) -> None:
-        """Starts with nothing asked and nobody to tell."""
-        self.asked = False
+        """Starts with nothing asked, by the signal's number, and nobody to tell."""
+        self.asked = 0
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Notes a signal and passes it on."""
         del frame
-        self.asked = True
+        self.asked = number
         for process in self.processes:
             # one that has ended meanwhile has nothing to stop
             with contextlib.suppress(ProcessLookupError):
@@ -128,7 +129,7 @@ def supervise(
       write: writes the tables.
 
     Raises:
-      KeyboardInterrupt: after SIGINT or SIGTERM, when all have stopped.
+      KeyboardInterrupt: after SIGINT, or `Terminated` after SIGTERM, when all have stopped.
       UserError: when a worker cannot even begin.
     """
     with _passing_signals() as stop:
@@ -153,7 +154,7 @@ def supervise(
                     lost = f"process {worker.number + 1} {ending(code)} before it began a run"
             states = _look(states, runs, ledger, write)
         if stop.asked:
-            raise KeyboardInterrupt
+            raise error_of(stop.asked)
         if lost and any(map(_is_open, states)):
             raise UserError(f"{lost}; see {ledger.folder / LOGS}")
 

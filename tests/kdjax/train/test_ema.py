@@ -203,7 +203,7 @@ def test_a_resumed_average_is_that_of_a_run_that_never_stopped(
 def test_a_run_without_an_average_is_saved_as_before(tiny_dataset):
     state = initial_state(make_plan(config_for(tiny_dataset, ema__decay=0)))
     assert state.ema == ()
-    assert "ema" not in checkpoint._saved(state)
+    assert "ema" not in saving._saved(state)
     assert "ema_decay" not in state.hyper
 
 

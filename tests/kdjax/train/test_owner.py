@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from kdjax.checks import UserError
+from kdjax.files import HeldError
 from kdjax.folder import RunFolder
 from kdjax.train import owner
 from kdjax.train.owner import owned
@@ -39,7 +39,7 @@ def test_a_lock_keeps_others_out_and_they_are_told_who(tmp_path):
     files = RunFolder(tmp_path)
     with (
         owned(files, print),
-        pytest.raises(UserError, match=r"another process is training .*: process \d+ on"),
+        pytest.raises(HeldError, match=r"another process is training .*: process \d+ on"),
         owned(files, print),
     ):
         pass
@@ -53,7 +53,7 @@ def test_without_locks_a_living_process_is_seen_by_its_signs(tmp_path):
     files, said = RunFolder(tmp_path), []
     with (
         owned(files, pytest.fail),
-        pytest.raises(UserError, match=r"another process is training"),
+        pytest.raises(HeldError, match=r"another process is training"),
         owned(files, said.append),
     ):
         pass
@@ -92,15 +92,17 @@ def test_who_was_taken_for_dead_stops(tmp_path):
     files = RunFolder(tmp_path)
     with owned(files, print) as now:
         abandoned(tmp_path, token="another")
-        with pytest.raises(UserError, match=r"process 7 on other has taken"):
+        with pytest.raises(HeldError, match=r"process 7 on other has taken"):
             now.check()
     # and leaves the other's file
     assert json.loads(files.owner.read_text())["token"] == "another"
 
 
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.usefixtures("no_locks")
-def test_of_two_that_come_at_once_to_a_dead_ones_folder_one_stays(tmp_path):
-    abandoned(tmp_path)
+def test_of_two_that_come_at_once_one_stays(tmp_path, fresh):
+    if not fresh:
+        abandoned(tmp_path)
     done, both = [], threading.Barrier(2)
 
     def come():
@@ -110,7 +112,7 @@ def test_of_two_that_come_at_once_to_a_dead_ones_folder_one_stays(tmp_path):
                 threading.Event().wait(0.3)
                 now.check()
                 done.append("trained")
-        except UserError:
+        except HeldError:
             done.append("refused")
 
     threads = [threading.Thread(target=come) for _ in range(2)]

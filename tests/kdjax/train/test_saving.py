@@ -18,8 +18,10 @@ from kdjax.folder import RunFolder
 from kdjax.methods import Part
 from kdjax.models.weights.runs import best_step, best_steps, last_step, restore
 from kdjax.train import keeping, loop, saving
+from kdjax.train.ema import Used
 from kdjax.train.loop import train
 from kdjax.train.run import Run
+from kdjax.train.state import student_variables
 
 SETTINGS = {
     "data.batch_size": "8",
@@ -81,14 +83,14 @@ def stop_at(monkeypatch, handled):
     """The function that lets SIGTERM come after a step."""
 
     def stop(wanted):
-        at = saving.Due.at
+        by_step = saving.Due.by_step
 
         def raising(due, step):
             if step == wanted - 1:
                 signal.raise_signal(signal.SIGTERM)
-            return at(due, step)
+            return by_step(due, step)
 
-        monkeypatch.setattr(saving.Due, "at", raising)
+        monkeypatch.setattr(saving.Due, "by_step", raising)
 
     yield stop
     monkeypatch.undo()
@@ -124,9 +126,9 @@ def test_a_signal_in_a_validation_stops_it_and_the_same_command_begins_with_it(
 ):
     evaluate, run = loop.evaluate, tmp_path / "run"
 
-    def interrupted(predict, batches, qualities):
+    def interrupted(predict, batches, qualities, **how):
         signal.raise_signal(signal.SIGTERM)
-        return evaluate(predict, batches, qualities)
+        return evaluate(predict, batches, qualities, **how)
 
     monkeypatch.setattr(loop, "evaluate", interrupted)
     with pytest.raises(Terminated):
@@ -135,6 +137,34 @@ def test_a_signal_in_a_validation_stops_it_and_the_same_command_begins_with_it(
     assert last_step(run / "checkpoints") == 6
     assert "validation" not in (run / "metrics.jsonl").read_text()
     train(config_for(tiny_dataset, train__save_every=0), run)
+    assert_same_runs(whole, run)
+
+
+def test_a_validation_whose_state_was_not_saved_is_repeated_although_its_line_is_there(
+    whole, tiny_dataset, tmp_path, handled, monkeypatch
+):
+    evaluate, save, run = loop.evaluate, saving.Checkpoints.save_latest, tmp_path / "run"
+    config = config_for(tiny_dataset, train__save_every=0)
+
+    def interrupted(predict, batches, qualities, **how):
+        signal.raise_signal(signal.SIGTERM)
+        return evaluate(predict, batches, qualities, **how)
+
+    def cut(checkpoints, state, written, journal):
+        if journal["validated"]:
+            raise KeyboardInterrupt
+        save(checkpoints, state, written, journal)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "evaluate", interrupted)
+        with pytest.raises(Terminated):
+            train(config, run)
+    with monkeypatch.context() as patched:
+        patched.setattr(saving.Checkpoints, "save_latest", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run)
+    assert "validation" in (run / "metrics.jsonl").read_text()
+    train(config, run)
     assert_same_runs(whole, run)
 
 
@@ -253,15 +283,15 @@ def test_time_makes_a_save_due(monkeypatch):
     config.train.save_minutes = 0.5
     due = saving.Due(config.train)
     now[0] = 129.9
-    assert not due.at(7)
+    assert not due.by_time()
     now[0] = 130.0
-    assert due.at(7)
+    assert due.by_time()
     due.saved()
-    assert not due.at(8)
+    assert not due.by_time()
     config.train.save_minutes, config.train.save_every = 0.0, 4
     due = saving.Due(config.train)
     now[0] = 1e9
-    assert [step for step in range(1, 10) if due.at(step)] == [4, 8]
+    assert [step for step in range(1, 10) if due.by_step(step)] == [4, 8]
 
 
 class State(dict):
@@ -279,30 +309,44 @@ def fake_state(step, best):
     )
 
 
+def save_best(checkpoints, state, value):
+    checkpoints.save_best(state, value, Used(student_variables(state)))
+
+
 def test_the_best_are_kept_and_the_very_best_is_told(tmp_path):
     best = 0
     checkpoints = saving.Checkpoints(tmp_path, keep_best=2)
     for step, value in enumerate((0.5, 0.25, 0.75, 0.75, 0.5, 0.625), 1):
-        checkpoints.save_best(fake_state(step, best), value)
+        save_best(checkpoints, fake_state(step, best), value)
     checkpoints.close()
     assert best_steps(tmp_path) == [3, 4]
     assert best_step(tmp_path) == 3
     assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["3", "4"]
     # fewer from now on
     checkpoints = saving.Checkpoints(tmp_path, keep_best=1)
-    checkpoints.save_best(fake_state(9, 3), 0.875)
+    save_best(checkpoints, fake_state(9, 3), 0.875)
     checkpoints.close()
     assert best_steps(tmp_path) == [9]
 
 
+def test_weights_that_a_crash_left_behind_are_not_the_best_of_what_is_trained_after_it(tmp_path):
+    checkpoints = saving.Checkpoints(tmp_path)
+    save_best(checkpoints, fake_state(4, 0), 0.5)
+    save_best(checkpoints, fake_state(8, 4), 0.75)
+    # back at step 4, and validated at another step than before
+    save_best(checkpoints, fake_state(6, 4), 0.625)
+    checkpoints.close()
+    assert best_steps(tmp_path) == [6]
+
+
 def test_weights_of_a_run_from_before_are_worth_what_its_state_says(tmp_path):
     checkpoints = saving.Checkpoints(tmp_path)
-    checkpoints.save_best(fake_state(4, 0), 0.5)
+    save_best(checkpoints, fake_state(4, 0), 0.5)
     (tmp_path / "best.json").unlink()
     assert best_step(tmp_path) == 4
-    checkpoints.save_best(fake_state(6, 4), 0.25)
+    save_best(checkpoints, fake_state(6, 4), 0.25)
     assert best_step(tmp_path) == 4
-    checkpoints.save_best(fake_state(8, 4), 0.75)
+    save_best(checkpoints, fake_state(8, 4), 0.75)
     checkpoints.close()
     assert best_step(tmp_path) == 8
 
@@ -405,6 +449,29 @@ def test_a_step_that_is_not_finite_is_left_out(tiny_dataset, tmp_path, capsys, g
     for part in ("params", "batch_stats", "opt_state", "aux"):
         jax.tree.map(np.testing.assert_array_equal, before[part], after[part])
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(after["params"]))
+
+
+def test_an_average_is_of_the_updates_that_were_made(tiny_dataset, tmp_path):
+    """The first step is left out: nothing of the initial weights is in the average of the other two."""
+    run = tmp_path / "run"
+    config = brittle_config(
+        tiny_dataset,
+        train__nonfinite="skip",
+        ema__decay=0.5,
+        method__first=1,
+        method__last=1,
+        train__steps=3,
+        train__save_every=1,
+    )
+    train(config, run, EXTENSIONS)
+    second, third = state_of(run, 2), state_of(run, 3)
+    jax.tree.map(np.testing.assert_array_equal, second["ema"]["params"], second["params"]["student"])
+
+    def check(average, one, other):
+        np.testing.assert_allclose(average, (0.5 * one + other) / 1.5, rtol=1e-5, atol=1e-7)
+
+    trees = (third["ema"]["params"], second["params"]["student"], third["params"]["student"])
+    jax.tree.map(check, *trees)
 
 
 def test_steps_left_out_do_not_enter_the_means(tiny_dataset, tmp_path, stop_at, monkeypatch):

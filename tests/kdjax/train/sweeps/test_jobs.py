@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from kdjax.checks import UserError
+from kdjax.checks import Terminated, UserError
 from kdjax.train.sweeps import jobs, work
 from kdjax.train.sweeps.ledger import Ledger
 from kdjax.train.sweeps.rows import parse_shard, shard
@@ -108,9 +108,10 @@ def test_a_signal_stops_all_processes_and_then_the_sweep(two, number):
         return found[-1]
 
     threading.Timer(1.0, os.kill, (os.getpid(), number)).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         jobs.supervise(start, 2, prepared.runs, prepared.ledger, lambda: None)
     assert [each.poll() is not None for each in found] == [True, True]
+    assert isinstance(caught.value, Terminated) == (number == signal.SIGTERM)
     assert prepared.ledger.state(prepared.runs[0]).name == "missing"
 
 
