@@ -29,7 +29,7 @@ class RunLog:
         """Opens the logs; lines of steps after `start_step`, which will be trained again, are dropped.
 
         With `silent`, of a host that is not the first, they are read alone.
-        Where `start_step` is not `validated`, whatever a line says, that line is dropped too; None: nothing is known of it.
+        Where `start_step` is not `validated`, its line of a validation is dropped too; None: nothing is known of that.
         """
         self._folder = run
         files = RunFolder(run)

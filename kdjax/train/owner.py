@@ -60,8 +60,8 @@ class Owner:
         found = _read(self._path)
         if found and found.get("token") != self._token:
             raise HeldError(
-                f"{_name(found)} has taken {self._path.parent}: it came at the same moment, or this one showed no life for "
-                f"{SILENT_BEATS * BEAT_SECONDS:.0f} seconds; it goes on there, and this one stops"
+                f"{_name(found)} has taken {self._path.parent}: it came at the same moment, or this one showed no "
+                f"life for {SILENT_BEATS * BEAT_SECONDS:.0f} seconds; it goes on there, and this one stops"
             )
 
     def release(self) -> None:

@@ -465,7 +465,9 @@ def test_an_average_is_of_the_updates_that_were_made(tiny_dataset, tmp_path):
     )
     train(config, run, EXTENSIONS)
     second, third = state_of(run, 2), state_of(run, 3)
-    jax.tree.map(np.testing.assert_array_equal, second["ema"]["params"], second["params"]["student"])
+    jax.tree.map(
+        np.testing.assert_array_equal, second["ema"]["params"], second["params"]["student"]
+    )
 
     def check(average, one, other):
         np.testing.assert_allclose(average, (0.5 * one + other) / 1.5, rtol=1e-5, atol=1e-7)
