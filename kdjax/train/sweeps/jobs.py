@@ -101,9 +101,12 @@ def check_first(words: Sequence[str]) -> None:
     command = [sys.executable, "-m", "kdjax", *words, "--worker=check"]
     done = subprocess.run(command, stderr=subprocess.PIPE, check=False)  # noqa: S603 this very command
     said = done.stderr.decode("utf-8", "replace")
-    if done.returncode:
-        lines = said.strip().splitlines() or [f"exit code {done.returncode}"]
+    lines = said.strip().splitlines()
+    if done.returncode == ENDED[1] and lines:
         raise UserError(lines[-1].removeprefix("kdjax: error: "))
+    if done.returncode:
+        last = f": {lines[-1]}" if lines else ""
+        raise UserError(f"the process that checks the rows {ending(done.returncode)}{last}")
     print(said, end="", file=sys.stderr, flush=True)
 
 
