@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import RESULTS, Budget, Results, Rows, Work, alternate, ratio, run_rows, summary
 
 from kdjax import configs
-from kdjax.data_pipeline.loader import training_batches
-from kdjax.train import parallel
+from kdjax.train import batches, parallel
 from kdjax.train.feed import Feed
 from kdjax.train.initial import initial_state
 from kdjax.train.setup import Plan, make_plan
@@ -67,7 +66,7 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def make_works(plan: Plan, steps: int) -> dict[str, Work]:
     """Returns both sides: `steps` steps each, of one state."""
     step = parallel.compile_step(make_train_step(plan.parts), 1, donate=True)
-    read = batches(plan)
+    read = Feed(batches.training(plan, 0), parallel.sender(plan.devices))
     batch = next(read)
     states: list[Any] = [parallel.replicate(initial_state(plan), 1)]
 
@@ -78,20 +77,6 @@ def make_works(plan: Plan, steps: int) -> dict[str, Work]:
 
     resident = iter(lambda: batch, None)
     return {"read": lambda: run(read), "resident": lambda: run(resident)}
-
-
-def batches(plan: Plan) -> Feed:
-    """Returns the batches of a run, as the loop gets them."""
-    data = plan.config.data
-    found = training_batches(
-        plan.dataset,
-        plan.qualities,
-        batch_size=data.batch_size,
-        seed=plan.config.seed.data,
-        threads=data.threads,
-        read_ahead=data.read_ahead,
-    )
-    return Feed(found, parallel.sender(plan.devices))
 
 
 if __name__ == "__main__":

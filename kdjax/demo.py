@@ -122,7 +122,7 @@ def run_demo(workdir: Path, *, seed: int = 0, full: bool = False) -> dict[str, E
     options: dict[str, Any] = {
         "identities": IDENTITIES[size],
         "image_size": IMAGE_SIZE,
-        # images so small cost a step more by their decoding than they cost the disk as pixels
+        # small images: decoding them would cost a step a twentieth, and pixels cost the disk half as much again
         "encoding": "raw",
     }
     print(

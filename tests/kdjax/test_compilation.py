@@ -61,11 +61,13 @@ def test_the_folder_is_xdgs_where_that_is_set(tmp_path):
     assert environment[compilation.VARIABLE].startswith(f"{tmp_path}/kdjax/xla/")
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
-def test_a_folder_that_others_may_write_into_is_not_used(tmp_path, mode):
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_folder_that_others_may_write_into_is_not_used(tmp_path, mode, level):
     environment = {"XDG_CACHE_HOME": str(tmp_path)}
-    folder = compilation.default_folder(environment)
-    folder.mkdir(parents=True, mode=0o700)
+    whole = compilation.default_folder(environment)
+    whole.mkdir(parents=True)
+    folder = (whole, *whole.parents)[level]
     folder.chmod(mode)
     assert f"chmod 700 {folder}" in compilation.keep_programs(environment)
     assert compilation.VARIABLE not in environment
@@ -88,3 +90,21 @@ def test_a_home_that_cannot_be_written_costs_the_cache_alone(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path)}
     assert str(tmp_path) in compilation.keep_programs(environment)
     assert compilation.VARIABLE not in environment
+
+
+@pytest.mark.parametrize("word", ["false", "0", "OFF"])
+def test_jax_own_switch_is_heeded(tmp_path, word):
+    environment = {"XDG_CACHE_HOME": str(tmp_path), compilation.SWITCH: word}
+    assert compilation.keep_programs(environment) == ""
+    assert compilation.VARIABLE not in environment
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compilation.Path, "home", homeless)
+    environment = {}
+    assert compilation.keep_programs(environment) == "there is no home folder"
+    assert environment == {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+import kdjax
 from kdjax.checks import UserError
 from kdjax.train.interrupt import error_of
 from kdjax.train.sweeps.ledger import DONE, FAILED, Ledger, State
@@ -73,6 +74,16 @@ def check_jobs(jobs: int) -> None:
         raise UserError(f"--jobs={jobs} must be at least 1")
 
 
+def command(words: Sequence[str]) -> list[str]:
+    """Returns the command `kdjax` of some words, as this very interpreter runs it.
+
+    What lies in the current folder is not taken for a library, as it is not for the command that a user gives.
+    """
+    root = Path(kdjax.__file__).resolve().parents[1]
+    safe = ["-P"] if root != Path.cwd().resolve() else []
+    return [sys.executable, *safe, "-m", "kdjax", *words]
+
+
 def starter(words: Sequence[str], folder: Path, jobs: int) -> Start:
     """Returns what starts a worker: the command `kdjax` of these words, with its share of the machine."""
 
@@ -81,7 +92,7 @@ def starter(words: Sequence[str], folder: Path, jobs: int) -> Start:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as log, on_cores(worker, jobs):
             return subprocess.Popen(  # noqa: S603 this very command
-                [sys.executable, "-m", "kdjax", *words, f"--worker={worker + 1}/{jobs}"],
+                command([*words, f"--worker={worker + 1}/{jobs}"]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -99,8 +110,9 @@ def check_first(words: Sequence[str]) -> None:
     Raises:
       UserError: with its reason, when it refuses the sweep.
     """
-    command = [sys.executable, "-m", "kdjax", *words, "--worker=check"]
-    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)  # noqa: S603 this very command
+    done = subprocess.run(  # noqa: S603 this very command
+        command([*words, "--worker=check"]), stderr=subprocess.PIPE, check=False
+    )
     said = done.stderr.decode("utf-8", "replace")
     lines = said.strip().splitlines()
     if done.returncode == ENDED[1] and lines:

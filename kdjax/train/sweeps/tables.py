@@ -219,6 +219,6 @@ def _markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
 def _text(value: str) -> str:
     """Returns a text that stays in its cell and means nothing to Markdown."""
     line = "".join(each if each.isprintable() else " " for each in str(value))
-    for mark in "\\`*_[]<>|#":
+    for mark in "\\`*[]<>|#":
         line = line.replace(mark, f"\\{mark}")
     return line

@@ -189,6 +189,12 @@ def test_a_wrong_share_is_refused(text):
         parse_shard(text)
 
 
+def test_a_file_beside_the_sweep_is_no_library(tmp_path, monkeypatch):
+    (tmp_path / "argparse.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert subprocess.run(jobs.command(["--version"]), check=False).returncode == 0
+
+
 def test_no_process_is_too_few():
     with pytest.raises(UserError, match="--jobs=0 must be at least 1"):
         jobs.check_jobs(0)
