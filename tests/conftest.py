@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -145,3 +146,13 @@ def tiny_example(number: int) -> dict:
         identity=number // 4,
         frame=number % 2,
     )
+
+
+@pytest.fixture
+def handled():
+    """Lets both signals be handled, as in a terminal: a shell's background job starts with SIGINT ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -224,16 +224,6 @@ def test_run_does_not_go_on_with_another_teacher(tmp_path, tiny_dataset):
         claim_run(tmp_path, config, inputs)
 
 
-@pytest.fixture
-def handled():
-    """Lets both signals be handled, as in a terminal: a shell's background job starts with SIGINT ignored."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]

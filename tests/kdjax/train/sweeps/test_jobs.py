@@ -98,6 +98,7 @@ def test_a_process_that_cannot_begin_is_not_started_for_ever(two):
     assert sorted(started) == [0, 1]
 
 
+@pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_processes_and_then_the_sweep(two, number):
     prepared, _ = two
