@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from kdjax.defaults import GROUP
+
 DATASETS = (
     *("folder", "synthfaces", "synthfaces/benchmark"),
     *("faceforensics", "celebdf", "ffiw", "dfdc", "deepfakebench", "videos"),
@@ -126,6 +128,14 @@ def add_sweep(parser: argparse.ArgumentParser, config: str) -> None:
     )
     parser.add_argument(
         "--jobs", type=int, default=1, help="processes, each with its share of the cores and GPUs"
+    )
+    parser.add_argument(
+        "--group",
+        type=int,
+        default=GROUP,
+        metavar="N",
+        help="runs that differ in seeds, learning rates, loss weights and such numbers only are trained side by side, "
+        f"N at most: each batch is read and each teacher asked once for all; 1: one after the other; default: {GROUP}",
     )
     parser.add_argument(
         "--shard",

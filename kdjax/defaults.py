@@ -113,6 +113,25 @@ PARTS: dict[str, dict[str, Any]] = {
 share keeps its own. `loss` stands for whichever loss `baselines` has.
 """
 
+TRACED: dict[str, tuple[str, ...]] = {
+    "kd": ("temperature", "kd_weight"),
+    "add": (
+        *("frequency_weight", "view_weight", "frequency_gamma", "view_gamma", "view_eta"),
+        "margin",
+    ),
+    "ckd": ("contrast_weight", "temperature"),
+    "tokd": ("rgb_weight", "frequency_weight"),
+    "qad": ("collaborative_weight", "gamma", "sigma"),
+    "baselines": ("weight", "sam_radius"),
+}
+"""Options of each part that are no constants of the compiled step: students that differ in these share it."""
+
+TRACED_COMMON = ("cross_entropy_weight",)
+"""The same of the options of every method."""
+
+GROUP = 8
+"""Runs of a sweep that are trained side by side at most: they end together, and one that is cut off is to have some."""
+
 SCHEDULES = ("one_cycle", "constant", "cosine", "step")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 

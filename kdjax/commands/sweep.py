@@ -2,16 +2,17 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.commands.tables import print_results, print_summary
 from kdjax.evaluate.tables import format_table
-from kdjax.train.sweeps import jobs, known, rows, work
+from kdjax.train.sweeps import attempts, jobs, known, rows, work
 from kdjax.train.sweeps.known import Entry
 from kdjax.train.sweeps.ledger import DONE, FAILED, MISSING, RUNNING, STOPPED, Ledger
-from kdjax.train.sweeps.plan import Planned
+from kdjax.train.sweeps.plan import Planned, differing_keys, groups
 from kdjax.train.sweeps.status import describe, status_rows
 from kdjax.train.sweeps.tables import Tables
 
@@ -29,6 +30,8 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     share = rows.parse_shard(options.shard)
     jobs.check_jobs(options.jobs)
+    if options.group < 1:
+        raise UserError(f"--group={options.group} must be at least 1")
     if options.status and not options.config:
         _print_known(options.workdir)
         return
@@ -43,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
     if options.status:
         _print_status(runs, prepared.ledger)
     elif options.dry_run:
-        _print_plan(runs, prepared.ledger, retry=options.retry)
+        size = _group_size(options, len(runs))
+        _print_plan(runs, prepared.ledger, retry=options.retry, size=size)
     else:
         _train(options, prepared, runs)
 
@@ -64,6 +68,10 @@ def _prepare(options: argparse.Namespace) -> work.Prepared:
 
 def _train(options: argparse.Namespace, prepared: work.Prepared, runs: list[Planned]) -> None:
     ledger, tables = prepared.ledger, Tables(prepared.ledger)
+    wanted = (MISSING, STOPPED, FAILED) if options.retry else (MISSING, STOPPED)
+    left = [run for run in runs if ledger.state(ledger.placed(run)).name in wanted]
+    for line in _told_groups(left, options):
+        print(line, file=sys.stderr, flush=True)
     if options.jobs > 1:
         words = _words(options)
         jobs.check_first(words)
@@ -76,7 +84,7 @@ def _train(options: argparse.Namespace, prepared: work.Prepared, runs: list[Plan
     else:
         work.begin(prepared, runs, retry=options.retry)
         tables.write()
-        work.work(runs, ledger, tables.write)
+        attempts.work(runs, ledger, tables.write, group=_group_size(options, len(runs)))
     _print_end(options.workdir, runs, tables)
 
 
@@ -85,7 +93,25 @@ def _work(options: argparse.Namespace, prepared: work.Prepared, runs: list[Plann
     if options.worker == "check":
         work.begin(prepared, runs, retry=options.retry)
     else:
-        work.work(runs, prepared.ledger, lambda: None)
+        size = _group_size(options, len(runs))
+        attempts.work(runs, prepared.ledger, lambda: None, group=size)
+
+
+def _group_size(options: argparse.Namespace, count: int) -> int:
+    """Returns how many of so many runs a group has at most: no process is to be without work."""
+    jobs = int(options.worker.partition("/")[2] or 1) if options.worker else options.jobs
+    return max(1, min(options.group, -(-count // jobs)))
+
+
+def _told_groups(runs: list[Planned], options: argparse.Namespace) -> Iterator[str]:
+    """Yields a line for each group of several runs: how many, and in what they differ."""
+    for members in groups(runs, _group_size(options, len(runs))):
+        if len(members) > 1:
+            keys = differing_keys(members)
+            yield (
+                f"{len(members)} students on one stream of batches, from {members[0].name}, seed {members[0].seed} "
+                f"on; they differ in {', '.join(keys)}"
+            )
 
 
 def _words(options: argparse.Namespace) -> list[str]:
@@ -97,6 +123,7 @@ def _words(options: argparse.Namespace) -> list[str]:
         "seeds": str(options.seeds),
         "baseline": options.baseline,
         "shard": options.shard,
+        "group": str(options.group),
     }
     flags = [name for name in ("accept_changes", "retry") if getattr(options, name)]
     return [
@@ -139,16 +166,22 @@ def _say_removed(prepared: work.Prepared) -> None:
         )
 
 
-def _print_plan(runs: list[Planned], ledger: Ledger, *, retry: bool) -> None:
+def _print_plan(runs: list[Planned], ledger: Ledger, *, retry: bool, size: int) -> None:
     hopeless = work.find_hopeless(runs)
     doing = {**DOING, FAILED: "try again"} if retry else DOING
     placed = [ledger.placed(run) for run in runs]
     states = [ledger.state(run) for run in placed]
+    numbers = {
+        run.digest: number
+        for number, members in enumerate(groups(runs, size), 1)
+        for run in members
+    }
     lines = [
         {
             "run": run.folder.name,
             "row": run.name,
             "seed": run.seed,
+            "group": numbers[run.digest],
             "would": f"nothing: {hopeless[run.key]}" if run.key in hopeless else doing[state.name],
         }
         for run, state in zip(placed, states, strict=True)

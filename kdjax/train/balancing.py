@@ -1,7 +1,7 @@
 """Measuring each loss term's gradient while a run trains, and balancing the terms by it."""
 
+import copy
 from collections.abc import Collection, Iterable
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,9 +11,9 @@ from kdjax.checks import UserError, check_choice, check_positive
 from kdjax.methods import Method
 from kdjax.train import parallel
 from kdjax.train.state import TrainState
-from kdjax.train.step import StepParts, make_gradient_norms
+from kdjax.train.step import Lesson, StepParts, make_gradient_norms
 from kdjax.transforms.balance import REFERENCE, Balance, BalanceState, balance
-from kdjax.types import Array, PyTree
+from kdjax.types import Array
 
 MODES = ("none", "start", "running")
 
@@ -58,16 +58,15 @@ def ratio_steps(total: int, validations: Collection[int], every: int) -> frozens
 class Gradients:
     """Measures the terms' gradients on the batch in hand; compiled once, called a term at a time."""
 
-    def __init__(self, parts: StepParts, train: ConfigDict, teachers: PyTree, devices: int) -> None:
+    def __init__(self, parts: StepParts, train: ConfigDict, devices: int) -> None:
         """Compiles nothing yet.
 
         Args:
           parts: the step's.
           train: the configuration's block.
-          teachers: their variables, one copy a device.
           devices: local devices in use.
         """
-        self._parts, self._train, self._teachers, self._devices = parts, train, teachers, devices
+        self._parts, self._train, self._devices = parts, train, devices
         axis = parallel.axis_name(devices)
         self._norm = parallel.compile_step(make_gradient_norms(parts, axis), devices)
         self._bare = {bare: parallel.replicate(np.bool_(bare), devices) for bare in (True, False)}
@@ -81,8 +80,14 @@ class Gradients:
         if parts.balance is not None:
             self._update = parallel.compile_step(parts.balance.update, devices)
 
-    def balance(self, replicated: TrainState, batch: Any, step: int) -> TrainState:
-        """Returns the state with its balance measured on a batch, where that is due before a step's update.
+    def of_another(self) -> "Gradients":
+        """Returns the same for another student, of which nothing is known yet; what is compiled serves both."""
+        other = copy.copy(self)
+        other._complete = False
+        return other
+
+    def balance(self, replicated: TrainState, lesson: Lesson, step: int) -> TrainState:
+        """Returns the state with its balance measured on a step's lesson, where that is due before a step's update.
 
         The first `train.balance_steps` steps are measured one after the other, and those from which on the
         backbone trains; then one of `train.balance_every`: by `running` to the end, by `start` while a term has
@@ -95,7 +100,7 @@ class Gradients:
         names = [] if self._parts.balance is None else list(found.log_ratio)
         if not names or not self._is_due(step, found):
             return replicated
-        norms = self._norms(replicated, batch, [REFERENCE, *names], bare=True)
+        norms = self._norms(replicated, lesson, [REFERENCE, *names], bare=True)
         # on the classifier alone terms weigh otherwise
         restart = parallel.replicate(np.bool_(step in self._starts), self._devices)
         found = self._update(norms, found, restart)
@@ -107,12 +112,12 @@ class Gradients:
             )
         return replicated.replace(balance=found)
 
-    def ratios(self, replicated: TrainState, batch: Any) -> dict[str, float]:
+    def ratios(self, replicated: TrainState, lesson: Lesson) -> dict[str, float]:
         """Returns the gradient norm of each term as it stands in the loss over the cross-entropy's."""
         names = self._parts.method.term_names
         if len(names) < 2:
             return {}
-        found = jax.device_get(self._norms(replicated, batch, names, bare=False))
+        found = jax.device_get(self._norms(replicated, lesson, names, bare=False))
         norms = {
             name: float(parallel.unreplicate(norm, self._devices)) for name, norm in found.items()
         }
@@ -139,11 +144,9 @@ class Gradients:
         return enough
 
     def _norms(
-        self, replicated: TrainState, batch: Any, names: Iterable[str], *, bare: bool
+        self, replicated: TrainState, lesson: Lesson, names: Iterable[str], *, bare: bool
     ) -> dict[str, Array]:
         return {
-            name: self._norm(
-                replicated, self._teachers, batch, self._selections[name], self._bare[bare]
-            )
+            name: self._norm(replicated, lesson, self._selections[name], self._bare[bare])
             for name in names
         }

@@ -11,22 +11,20 @@ class Feed(Iterator[Batch]):
 
     JAX runs steps behind the loop's back, so these seconds pass beside a step on the device: they slow training down
     where they are more than a step takes.
+
+    Attributes:
+      seconds: so many so far.
     """
 
     def __init__(self, batches: Iterator[Batch], send: Callable[[Batch], Batch]) -> None:
         """Takes endless batches on the host and what sends one to the devices without waiting for it."""
         self._sent = map(send, batches)
         self._ahead: list[Batch] = []
-        self._seconds = 0.0
+        self.seconds = 0.0
 
     def __next__(self) -> Batch:
         start = time.monotonic()
         while len(self._ahead) < 2:
             self._ahead.append(next(self._sent))
-        self._seconds += time.monotonic() - start
+        self.seconds += time.monotonic() - start
         return self._ahead.pop(0)
-
-    def take_seconds(self) -> float:
-        """Returns the seconds since this was last asked."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds

@@ -18,11 +18,13 @@ class Interruption:
 
     Attributes:
       number: the signal that asked; 0: none did.
+      at_once: whether it was asked for twice, and nothing more is to be done.
     """
 
     def __init__(self) -> None:
         """Starts with nothing asked."""
         self.number = 0
+        self.at_once = False
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Notes the first signal; the second one stops at once.
@@ -32,6 +34,7 @@ class Interruption:
         """
         del frame
         if self.number:
+            self.at_once = True
             raise error_of(number)
         self.number = number
         # os.write, because a handler may run in the middle of a print
@@ -51,9 +54,13 @@ def error_of(number: int) -> KeyboardInterrupt:
 
 
 @contextmanager
-def catch_signals() -> Iterator[Interruption]:
-    """Yields what Ctrl-C and SIGTERM set while the block runs; in a thread other than the main one, nothing does."""
-    interruption = Interruption()
+def catch_signals(interruption: Interruption | None = None) -> Iterator[Interruption]:
+    """Yields what Ctrl-C and SIGTERM set while the block runs; in a thread other than the main one, nothing does.
+
+    Args:
+      interruption: what they set; None: one that is made here.
+    """
+    interruption = interruption or Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return

@@ -5,9 +5,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -90,6 +90,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class News(NamedTuple):
+    """What is shown of a student when a line of its log was written."""
+
+    loss: float
+    images_per_second: float
+
+
 class Progress:
     """A bar on a terminal, a plain line every few seconds otherwise."""
 
@@ -120,6 +127,23 @@ class Progress:
         elif time.monotonic() - self._said >= self._every or self._count == self._total:
             self._said = time.monotonic()
             self.say(f"{self._description}: {self._count}/{self._total} {self._text}".rstrip())
+
+    def start(self, count: int) -> None:
+        """Says how many steps were done before."""
+        self._count = count
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = count
+            self._bar.refresh()
+
+    def follow(self, count: int, news: Sequence["News | None"]) -> None:
+        """Shows that so many steps are done, where there is news of one or several students at them."""
+        told = [each for each in news if each is not None]
+        if told:
+            losses = sorted({f"{each.loss:.4g}": each.loss for each in told}.values())
+            loss = f"{losses[0]:.4g}" + (f" to {losses[-1]:.4g}" if len(losses) > 1 else "")
+            students = f"{len(news)} students, " if len(news) > 1 else ""
+            rate = sum(each.images_per_second for each in told)
+            self.advance(count - self._count, f"{students}loss {loss}, {rate:.0f} images/s")
 
     def say(self, text: str) -> None:
         """Prints a line without disturbing the bar."""

@@ -63,7 +63,8 @@ def _local(devices: int) -> list[jax.Device]:
 def replicate(tree: PyTree, devices: int, *, alone: bool = False) -> PyTree:
     """Returns a copy of the tree, safe to donate; on several devices one a device on a new leading axis."""
     if not is_mapped(devices, alone=alone):
-        return jax.tree.map(jnp.array, tree)
+        # bound to the device as batches and what a step returns are: a program is compiled anew for what is not
+        return jax.device_put(jax.tree.map(jnp.array, tree), _local(devices)[0])
     if not jax.tree.leaves(tree):
         return tree
     copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)

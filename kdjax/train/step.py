@@ -56,11 +56,26 @@ class StepParts(NamedTuple):
     skips: bool = False
 
 
+class Lesson(NamedTuple):
+    """What a step teaches, the same for all students that learn from it.
+
+    Attributes:
+      batch: the batch with its images augmented.
+      targets: what the frozen teachers say of it.
+    """
+
+    batch: Batch
+    targets: PyTree
+
+
 def prepare_batch(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
     """Returns the batch with its images augmented, drawn from the epoch and each example's index."""
-    epoch = state.step // parts.steps_per_epoch
-    key = jax.random.wrap_key_data(state.data_key)
-    return {**batch, "image": parts.augment(key, batch["image"], batch["index"], epoch, state.step)}
+    return _augmented(parts, state.data_key, state.step, batch)
+
+
+def _augmented(parts: StepParts, data_key: Array, step: Array, batch: Batch) -> Batch:
+    epoch, key = step // parts.steps_per_epoch, jax.random.wrap_key_data(data_key)
+    return {**batch, "image": parts.augment(key, batch["image"], batch["index"], epoch, step)}
 
 
 def method_inputs(
@@ -181,22 +196,45 @@ def mean_over_axis(tree: PyTree, axis_name: str | None) -> PyTree:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
+def make_lesson(parts: StepParts) -> Callable[[Array, Array, PyTree, Batch], Lesson]:
+    """Returns `lesson(data_key, step, teachers, batch) -> Lesson`: the part of a step without the student."""
+
+    def lesson(data_key: Array, step: Array, teachers: PyTree, batch: Batch) -> Lesson:
+        prepared = _augmented(parts, data_key, step, batch)
+        return Lesson(prepared, parts.method.targets(teachers, prepared))
+
+    return lesson
+
+
+def make_student_step(
+    parts: StepParts, axis_name: str | None = None
+) -> Callable[[TrainState, Lesson], tuple[TrainState, Metrics]]:
+    """Returns `student_step(state, lesson) -> (state, metrics)`: the part of a step that is the student's."""
+
+    def student_step(state: TrainState, lesson: Lesson) -> tuple[TrainState, Metrics]:
+        new, metrics = update(parts, state, lesson.targets, lesson.batch, axis_name)
+        return skip_broken(state, new, metrics, axis_name) if parts.skips else (new, metrics)
+
+    return student_step
+
+
 def make_train_step(
     parts: StepParts, axis_name: str | None = None
 ) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
-    """Returns `train_step(state, teachers, batch) -> (state, metrics)`, to be compiled by `compile_step`."""
+    """Returns `train_step(state, teachers, batch) -> (state, metrics)`, to be compiled by `compile_step`.
+
+    One program of what the loop runs as two, `make_lesson` and `make_student_step`.
+    """
+    lesson, student_step = make_lesson(parts), make_student_step(parts, axis_name)
 
     def train_step(state: TrainState, teachers: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
-        prepared = prepare_batch(parts, state, batch)
-        targets = parts.method.targets(teachers, prepared)
-        new, metrics = update(parts, state, targets, prepared, axis_name)
-        return skip_broken(state, new, metrics, axis_name) if parts.skips else (new, metrics)
+        return student_step(state, lesson(state.data_key, state.step, teachers, batch))
 
     return train_step
 
 
 def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Callable[..., Array]:
-    """Returns `norms(state, teachers, batch, selection, bare)`: the gradient norm of the selected loss terms.
+    """Returns `norms(state, lesson, selection, bare)`: the gradient norm of the selected loss terms.
 
     `selection` maps every term to 1 or 0 and is traced: one compilation serves all terms, each called in turn.
     `bare` is as `method_inputs` takes it. The norm is over the student's parameters.
@@ -204,14 +242,11 @@ def make_gradient_norms(parts: StepParts, axis_name: str | None = None) -> Calla
 
     def gradient_norm(
         state: TrainState,
-        teachers: PyTree,
-        batch: Batch,
+        lesson: Lesson,
         selection: Mapping[str, Array],
         bare: Array | bool = False,
     ) -> Array:
-        prepared = prepare_batch(parts, state, batch)
-        targets = parts.method.targets(teachers, prepared)
-        inputs = method_inputs(parts, state, targets, prepared, axis_name, bare=bare)
+        inputs = method_inputs(parts, state, lesson.targets, lesson.batch, axis_name, bare=bare)
 
         def selected(student: PyTree, own: Inputs) -> Array:
             terms, _ = parts.method.terms({**state.params, "student": student}, own)

@@ -176,12 +176,17 @@ def _is_open(state: State) -> bool:
 
 
 def _note_dead(worker: _Worker, runs: Sequence[Planned], ledger: Ledger) -> bool:
-    """Notes as failed what a process had in hand when it died; returns whether there was anything."""
+    """Notes as failed what a process had in hand when it died; returns whether there was anything.
+
+    Of a group nobody knows which run was to blame: all go on in smaller ones.
+    """
     reason = f"its process {ending(worker.process.returncode)}"
     log = f"{LOGS}/{worker.number + 1}.log"
     held = ledger.worked_on(worker.process.pid)
     for run in runs:
-        if run.digest in held:
+        if run.digest in held and ledger.together(run) > 1:
+            ledger.part(run)
+        elif run.digest in held:
             ledger.fail(run, f"{reason}; see {log}")
     return bool(held)
 

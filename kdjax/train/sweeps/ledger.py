@@ -104,10 +104,24 @@ class Ledger:
             found = {}
         return found if isinstance(found, dict) else {}
 
-    def begin(self, run: Planned) -> None:
-        """Notes that this process works on a run."""
+    def begin(self, run: Planned, together: int = 1) -> None:
+        """Notes that this process works on a run, in a group of so many."""
         now = {"since": time.time(), "process": os.getpid(), "host": socket.gethostname()}
-        self._write(run.digest, {"state": RUNNING, **now})
+        self._write(run.digest, {"state": RUNNING, "together": together, **now})
+
+    def together(self, run: Planned) -> int:
+        """Returns how many runs were in the group that it was begun in and that has not ended with a word."""
+        note = self._note(run.digest)
+        return int(_number(note.get("together"), 1)) if note.get("state") == RUNNING else 1
+
+    def most_together(self, run: Planned) -> int:
+        """Returns how many runs its group may have; 0: any number."""
+        return int(_number(self._note(run.digest).get("most_together")))
+
+    def part(self, run: Planned) -> None:
+        """Notes that the process of its group died: the next one has half as many runs, in case one was to blame."""
+        most = max(1, self.together(run) // 2)
+        self._write(run.digest, {"state": STOPPED, "most_together": most})
 
     def end(self, run: Planned, state: str, problem: str = "", trace: str = "") -> None:
         """Notes how this process's attempt has ended, with the trace of what nobody foresaw."""
@@ -131,8 +145,11 @@ class Ledger:
         self._write(run.digest, {"state": STOPPED})
 
     def _write(self, digest: str, note: Mapping[str, Any], took: float = 0.0) -> None:
-        seconds = _number(self._note(digest).get("seconds")) + took
-        write_json(self._notes / f"{digest}.json", {**note, "seconds": seconds})
+        before = self._note(digest)
+        kept = {"seconds": _number(before.get("seconds")) + took}
+        if "most_together" in before:
+            kept["most_together"] = before["most_together"]
+        write_json(self._notes / f"{digest}.json", {**kept, **note})
 
     def worked_on(self, process: int) -> set[str]:
         """Returns the hashes of the runs that a process of this machine had begun and not ended."""

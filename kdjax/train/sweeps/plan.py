@@ -15,10 +15,12 @@ from ml_collections import ConfigDict
 
 from kdjax import configs
 from kdjax.checks import UserError
+from kdjax.defaults import GROUP
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
 from kdjax.train.checkpoint import read_config
 from kdjax.train.claim import RUNTIME_KEYS
+from kdjax.train.grouping import group_key
 from kdjax.train.sweeps.rows import TEXTS, row_name
 
 SEED = "seed.student"
@@ -216,6 +218,31 @@ def _with_differences(planned: Sequence[Planned]) -> list[Planned]:
         run._replace(differing={key: values[key] for key in varying if key in values})
         for run, values in zip(planned, flat, strict=True)
     ]
+
+
+def groups(runs: Sequence[Planned], most: int = GROUP) -> list[list[Planned]]:
+    """Returns the runs that are trained side by side (`grouping`), in the order of their first ones.
+
+    Args:
+      runs: the runs.
+      most: of a group; a row's seeds come one after the other in it.
+    """
+    found: list[list[Planned]] = []
+    open_groups: dict[str, list[Planned]] = {}
+    for run in runs:
+        key = group_key(run.config)
+        mine = open_groups.get(key)
+        if mine is None or len(mine) >= most or mine[0].extensions != run.extensions:
+            mine = open_groups[key] = []
+            found.append(mine)
+        mine.append(run)
+    return found
+
+
+def differing_keys(runs: Sequence[Planned]) -> list[str]:
+    """Returns the keys that are not the same in some runs."""
+    keys = sorted({key for run in runs for key in run.differing})
+    return [key for key in keys if len({repr(run.differing.get(key)) for run in runs}) > 1]
 
 
 class Places:

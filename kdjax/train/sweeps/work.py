@@ -1,26 +1,21 @@
-"""A sweep at work: what is missing is trained and evaluated, one run after the other; what is done is read."""
+"""A sweep at work: what is missing is trained and evaluated, group by group; what is done is read."""
 
-import gc
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
-from kdjax.checks import UserError, first_line, kind_and_line
+from kdjax.checks import UserError
+from kdjax.defaults import GROUP
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.extensions import NOTHING, Extensions
-from kdjax.files import HeldError
 from kdjax.folder import RunFolder
 from kdjax.train.claim import check_claim, has_results
-from kdjax.train.evaluation import evaluated
 from kdjax.train.initial import check_plan
-from kdjax.train.loop import train
 from kdjax.train.programs import changes
 from kdjax.train.sweeps import known
-from kdjax.train.sweeps.ledger import DONE, FAILED, STOPPED, Ledger
+from kdjax.train.sweeps.attempts import problem_of, work
+from kdjax.train.sweeps.ledger import FAILED, Ledger
 from kdjax.train.sweeps.plan import Planned, plan_runs
 from kdjax.train.sweeps.rows import find_row, shard
 from kdjax.train.sweeps.tables import Tables
@@ -95,6 +90,7 @@ def sweep(
     accept_changes: bool = False,
     share: tuple[int, int] = WHOLE,
     retry: bool = False,
+    group: int = GROUP,
 ) -> list[tuple[Path, Evaluation | None]]:
     """Trains and evaluates one run after the other; what is done already is read, not done again.
 
@@ -114,6 +110,7 @@ def sweep(
       accept_changes: go on although a program has changed since some of the runs were trained.
       share: the first number of these, from 1 on, of as many shares of the runs as the second.
       retry: also what failed before.
+      group: runs at most that are trained side by side on one stream of batches, where they differ in numbers only.
 
     Returns:
       The folders of the share's runs with their evaluations, None for a run that failed (its reason is in the
@@ -139,7 +136,7 @@ def sweep(
     begin(prepared, runs, retry=retry)
     tables = Tables(prepared.ledger)
     tables.write()
-    work(runs, prepared.ledger, tables.write)
+    work(runs, prepared.ledger, tables.write, group=group)
     placed = [prepared.ledger.placed(run) for run in runs]
     return [(run.folder, prepared.ledger.state(run).evaluation) for run in placed]
 
@@ -151,57 +148,6 @@ def begin(prepared: Prepared, runs: Sequence[Planned], *, retry: bool = False) -
     _note_hopeless(hopeless, runs, prepared.ledger)
     if retry:
         _forget_failures(runs, prepared.ledger, hopeless)
-
-
-def work(runs: Sequence[Planned], ledger: Ledger, write: Callable[[], None]) -> None:
-    """Trains and evaluates what is neither done, failed nor held by another process; writes the tables after each."""
-    for planned in runs:
-        began = False
-        try:
-            with ledger.claimed(planned) as mine:
-                run = ledger.placed(planned)
-                if mine and ledger.state(run, mine=True).name not in (DONE, FAILED):
-                    began = True
-                    _attempt(run, ledger)
-        finally:
-            if began:
-                write()
-                # compiled programs of hundreds of runs do not fit into memory; the cache on the disk keeps them
-                jax.clear_caches()
-
-
-def _attempt(run: Planned, ledger: Ledger) -> None:
-    """Trains and evaluates a run and notes what came of it; only what is to stop the sweep is raised."""
-    ledger.begin(run)
-    try:
-        train(run.config, run.folder, run.extensions)
-        evaluated(run.folder, ledger.split, run.extensions)
-    except HeldError as error:
-        ledger.end(run, STOPPED)
-        print(f"{run.folder.name}: {error}", file=sys.stderr)
-    except Exception as error:
-        trace = "" if isinstance(error, UserError) else traceback.format_exc()
-        ledger.end(run, FAILED, problem_of(error), trace)
-        details = f"; details in {ledger.trace(run)}" if trace else ""
-        print(f"{run.folder.name} failed: {problem_of(error)}{details}", file=sys.stderr)
-        # what the failed run has left on the devices
-        traceback.clear_frames(error.__traceback__)
-        gc.collect()
-    except BaseException:
-        ledger.end(run, STOPPED)
-        raise
-    else:
-        ledger.end(run, DONE)
-
-
-def problem_of(error: Exception) -> str:
-    """Returns in one line why a run failed."""
-    if isinstance(error, UserError):
-        return " ".join(str(error).split())
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "resource_exhausted" in text:
-        return f"out of memory; lower data.batch_size or data.image_size: {first_line(error)}"
-    return kind_and_line(error)
 
 
 def _check_program(run: Planned) -> None:

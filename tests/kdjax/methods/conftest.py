@@ -20,7 +20,7 @@ from kdjax.models.stochastic import dropout, example_keys
 from kdjax.train import optim, parallel
 from kdjax.train.accumulation import accumulated
 from kdjax.train.state import create_state
-from kdjax.train.step import StepParts, make_train_step, method_inputs, prepare_batch
+from kdjax.train.step import StepParts, make_lesson, make_train_step, method_inputs, prepare_batch
 from kdjax.types import Outputs
 
 SIZE = 32
@@ -117,6 +117,17 @@ class Bench:
         return parallel.compile_step(
             make_train_step(self.parts, self.axis_name), self.devices, donate=True
         )
+
+    @functools.cache  # noqa: B019 benches live as long as the session
+    def _lesson(self):
+        return parallel.compile_step(make_lesson(self.parts), self.devices)
+
+    def lesson(self, batch, state=None):
+        """Returns what a step teaches of a batch `[B, ...]`, as it lies on the devices."""
+        state = parallel.replicate(self.state, self.devices) if state is None else state
+        teachers = parallel.replicate(self.teachers, self.devices)
+        batch = parallel.shard(batch, self.devices)
+        return self._lesson()(state.data_key, state.step, teachers, batch)
 
     def outputs(self, batch):
         """Returns the student's outputs in training mode on a prepared batch, and its batch statistics."""

@@ -120,7 +120,7 @@ def test_a_term_is_measured_by_micro_batches_too(bench):
         norm = jax.jit(make_gradient_norms(made.parts))
         for name in ("cross_entropy", "kd"):
             selection = {other: float(other == name) for other in ("cross_entropy", "kd")}
-            norms.append(float(norm(made.state, made.teachers, masked(made.batch(0)), selection)))
+            norms.append(float(norm(made.state, made.lesson(masked(made.batch(0))), selection)))
     np.testing.assert_allclose(norms[2:], norms[:2], rtol=1e-5)
     assert min(norms) > 0
 

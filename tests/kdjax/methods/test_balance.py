@@ -29,16 +29,13 @@ def balanced(built, shares=None, **how):
 
 
 def make_gradients(built, **changed):
-    teachers = parallel.replicate(built.teachers, built.devices)
-    train = ConfigDict({**TRAIN, **changed})
-    return Gradients(built.parts, train, teachers, built.devices)
+    return Gradients(built.parts, ConfigDict({**TRAIN, **changed}), built.devices)
 
 
 def first(built, batch=None):
-    """Returns the state on the devices and the first batch there."""
-    batch = built.batch(0) if batch is None else batch
+    """Returns the state on the devices and the first lesson there."""
     state = parallel.replicate(built.state, built.devices)
-    return state, parallel.shard(batch, built.devices)
+    return state, built.lesson(built.batch(0) if batch is None else batch)
 
 
 def factors(built, state):
@@ -59,9 +56,9 @@ def test_after_balancing_each_gradient_has_its_share(bench, name):
         built = balanced(bench(name, dtype=jnp.float64))
         assert built.method.shares
         gradients = make_gradients(built)
-        state, batch = first(built)
-        before = gradients.ratios(state, batch)
-        ratios = gradients.ratios(gradients.balance(state, batch, 0), batch)
+        state, lesson = first(built)
+        before = gradients.ratios(state, lesson)
+        ratios = gradients.ratios(gradients.balance(state, lesson, 0), lesson)
     for term, share in built.method.shares.items():
         np.testing.assert_allclose(ratios[f"gradient_ratio/{term}"], share, rtol=1e-6)
         assert abs(before[f"gradient_ratio/{term}"] / share - 1) > 1e-3
@@ -79,7 +76,7 @@ def test_four_devices_balance_as_one(bench, name):
             state, _ = first(built)
             for number in range(4):
                 batch = parallel.shard(built.batch(number), devices)
-                state = gradients.balance(state, batch, number)
+                state = gradients.balance(state, built.lesson(built.batch(number), state), number)
                 state, _ = step(state, teachers, batch)
             state = parallel.unreplicate(state, devices)
             ends.append(jax.device_get((state.params, state.balance)))
@@ -96,8 +93,9 @@ def test_measuring_and_balanced_steps_compile_nothing_again(bench):
     seen = []
     for number in range(4):
         batch = built.batch(number)
-        state = gradients.balance(state, batch, number)
-        gradients.ratios(state, batch)
+        lesson = built.lesson(batch, state)
+        state = gradients.balance(state, lesson, number)
+        gradients.ratios(state, lesson)
         state, metrics = step(state, built.teachers, batch)
         seen.append(float(metrics["balance/kd"]))
     assert step._cache_size() == 1
@@ -108,8 +106,8 @@ def test_measuring_and_balanced_steps_compile_nothing_again(bench):
 
 def test_terms_are_logged_as_they_stand_in_the_loss(bench):
     built = balanced(bench("kd"))
-    state, batch = first(built)
-    state = make_gradients(built).balance(state, batch, 0)
+    state, lesson = first(built)
+    state = make_gradients(built).balance(state, lesson, 0)
     factor = factors(built, state)["kd"]
     metrics = grads_of(built, state)[3]
     weighted = 0.9 * factor * metrics["kd"]
@@ -123,8 +121,8 @@ def test_terms_are_logged_as_they_stand_in_the_loss(bench):
 
 def test_a_share_of_zero_switches_the_term_off(bench):
     built = balanced(bench("kd"), {"kd": 0.0})
-    state, batch = first(built)
-    state = make_gradients(built).balance(state, batch, 0)
+    state, lesson = first(built)
+    state = make_gradients(built).balance(state, lesson, 0)
     found = grads_of(built, state)[0]
     other = bench("kd", kd_weight=0.0)
     without = grads_of(other, other.state)[0]
@@ -138,10 +136,10 @@ def test_a_schedule_multiplies_what_the_balance_has_set(bench):
     ramped = dataclasses.replace(plain, parts=plain.parts._replace(ramps=ramps))
     found = []
     for built in (plain, ramped):
-        state, batch = first(built)
+        state, lesson = first(built)
         state = state.replace(step=state.step + 5)
-        state = make_gradients(built).balance(state, batch, 0)
-        ratio = make_gradients(built).ratios(state, batch)["gradient_ratio/kd"]
+        state = make_gradients(built).balance(state, lesson, 0)
+        ratio = make_gradients(built).ratios(state, lesson)["gradient_ratio/kd"]
         found.append((factors(built, state)["kd"], ratio))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-6)
     np.testing.assert_allclose(found[1][1], 0.5 * found[0][1], rtol=1e-5)
@@ -151,8 +149,8 @@ def test_a_schedule_multiplies_what_the_balance_has_set(bench):
 def test_the_rotations_see_the_gradients_without_the_factors(bench):
     plain = bench("tokd", rotation_form="squared")
     built = balanced(plain)
-    state, batch = first(built)
-    state = make_gradients(built).balance(state, batch, 0)
+    state, lesson = first(built)
+    state = make_gradients(built).balance(state, lesson, 0)
     assert all(abs(factor - 1) > 0.01 for factor in factors(built, state).values())
     found, expected = grads_of(built, state)[0], grads_of(plain, plain.state)[0]
     for name, value in expected["rotation"]["tokd"].items():
@@ -164,10 +162,10 @@ def test_start_measures_its_first_steps_and_those_of_the_backbone(bench):
     built = balanced(bench("kd"), steps=2)
     built = dataclasses.replace(built, parts=built.parts._replace(warmup_steps=5))
     gradients = make_gradients(built, balance="start", balance_every=1)
-    state, batch = first(built)
+    state, lesson = first(built)
     measured, found = [], []
     for step in range(9):
-        state = gradients.balance(state, batch, step)
+        state = gradients.balance(state, lesson, step)
         measured.append(int(state.balance.measured))
         # on one batch alone: a measurement does not see the factor in use
         found.append(factors(built, state)["kd"])
@@ -179,9 +177,9 @@ def test_start_measures_its_first_steps_and_those_of_the_backbone(bench):
 def test_start_goes_on_for_a_term_that_has_no_gradient_yet(bench):
     built = balanced(bench("kd", kd_weight=0.0), steps=2)
     gradients = make_gradients(built, balance="start")
-    state, batch = first(built)
+    state, lesson = first(built)
     for step in range(7):
-        state = gradients.balance(state, batch, step)
+        state = gradients.balance(state, lesson, step)
     # the steps 0 and 1, then every third
     assert int(state.balance.measured) == 4
     assert int(state.balance.counts["kd"]) == 0
@@ -191,21 +189,22 @@ def test_start_goes_on_for_a_term_that_has_no_gradient_yet(bench):
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_cross_entropy_without_gradient_ends_the_first_measurement_alone(bench, step):
     built = balanced(bench("kd"))
-    state, batch = first(built)
-    measured = make_gradients(built).balance(state, batch, 0)
+    state, lesson = first(built)
+    measured = make_gradients(built).balance(state, lesson, 0)
     head = state.params["student"]["classifier"]
     sure = {**head, "bias": jnp.array([0.0, 1e4], head["bias"].dtype)}
     student = {**state.params["student"], "classifier": sure}
-    batch = {**batch, "label": np.ones_like(batch["label"])}
+    ones = np.ones_like(lesson.batch["label"])
+    lesson = lesson._replace(batch={**lesson.batch, "label": ones})
     if step == 0:
         fitted = state.replace(params={"student": student})
         with pytest.raises(UserError, match="cross-entropy's gradient is zero") as caught:
-            make_gradients(built).balance(fitted, batch, 0)
+            make_gradients(built).balance(fitted, lesson, 0)
         assert "\n" not in str(caught.value)
         assert "train.balance=none" in str(caught.value)
     else:
         fitted = measured.replace(params={"student": student})
-        after = make_gradients(built).balance(fitted, batch, step)
+        after = make_gradients(built).balance(fitted, lesson, step)
         assert int(after.balance.skipped) == 1
         assert factors(built, after) == factors(built, measured)
 

@@ -156,12 +156,12 @@ def test_gradient_norms_are_those_of_each_term_alone(bench, method_name):
     built = bench(method_name, **UNMOVED.get(method_name, {}))
     norm = jax.jit(make_gradient_norms(built.parts))
     names = built.method.term_names
-    whole = norm(built.state, built.teachers, built.batch(0), dict.fromkeys(names, 1.0))
+    whole = norm(built.state, built.lesson(built.batch(0)), dict.fromkeys(names, 1.0))
     expected = optax.tree.norm(gradients(built)["student"])
     np.testing.assert_allclose(whole, expected, rtol=1e-4)
     for name in names:
         chosen = {other: float(other == name) for other in names}
-        assert float(norm(built.state, built.teachers, built.batch(0), chosen)) > 0
+        assert float(norm(built.state, built.lesson(built.batch(0)), chosen)) > 0
 
 
 @pytest.mark.slow

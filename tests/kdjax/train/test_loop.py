@@ -12,7 +12,7 @@ from kdjax import configs
 from kdjax.checks import UserError
 from kdjax.files import held
 from kdjax.folder import RunFolder
-from kdjax.train import batches, checkpoint, loop
+from kdjax.train import batches, checkpoint, compiled
 from kdjax.train.claim import claim_run
 from kdjax.train.evaluation import evaluate_run
 from kdjax.train.initial import initial_state
@@ -21,6 +21,7 @@ from kdjax.train.log import RunLog
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
 from kdjax.train.step import prepare_batch
+from kdjax.train.validation import validation_steps
 
 SETTINGS = {
     "data.batch_size": "8",
@@ -99,7 +100,7 @@ def test_metrics_hold_every_step_once_and_no_time(finished):
 def test_validations_are_no_closer_than_their_interval(tiny_dataset, interval, per_epoch, steps):
     changed = {"train__validation_interval": interval, "train__validations_per_epoch": per_epoch}
     plan = make_plan(config_for(tiny_dataset, **changed))
-    assert loop.validation_steps(plan) == steps
+    assert validation_steps(plan) == steps
 
 
 def test_best_weights_are_of_the_best_validation(finished):
@@ -190,11 +191,11 @@ def test_bad_setting_is_one_line_and_leaves_no_run(tmp_path, tiny_dataset, chang
 
 
 def test_a_step_that_cannot_be_built_leaves_no_run(tmp_path, tiny_dataset, monkeypatch):
-    def step(state, teachers, batch):
-        assert batch["image"]["raw"].shape == (8, 32, 32, 3)
+    def step(state, lesson):
+        assert lesson.batch["image"]["raw"].shape == (8, 32, 32, 3)
         raise ValueError("shapes must be equal")
 
-    monkeypatch.setattr(loop, "make_train_step", lambda parts, axis: step)
+    monkeypatch.setattr(compiled, "make_student_step", lambda parts, axis: step)
     with pytest.raises(UserError, match="supervised cannot be built: shapes must be equal"):
         train(config_for(tiny_dataset, train__devices=1), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from kdjax.train import optim, parallel, parameters, saving
 from kdjax.train.initial import check_plan, initial_state
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
-from kdjax.train.step import make_gradient_norms, make_train_step
+from kdjax.train.step import make_gradient_norms, make_lesson, make_train_step
 
 DEFAULTS = {
     "groups": optim.GROUPS,
@@ -214,8 +214,10 @@ def test_terms_are_measured_on_what_is_trained(tiny_dataset):
     norms = []
     for frozen in ("", "stem|stage"):
         plan = make_plan(config_for(tiny_dataset, optimizer__freeze=(frozen,) if frozen else ()))
-        norm = make_gradient_norms(plan.parts)
-        norms.append(float(norm(initial_state(plan), (), batch_of(0), {"cross_entropy": 1.0})))
+        norm = jax.jit(make_gradient_norms(plan.parts))
+        state = initial_state(plan)
+        lesson = make_lesson(plan.parts)(state.data_key, state.step, (), batch_of(0))
+        norms.append(float(norm(state, lesson, {"cross_entropy": 1.0})))
     assert 0 < norms[1] < norms[0]
 
 

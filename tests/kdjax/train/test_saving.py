@@ -17,7 +17,7 @@ from kdjax.extensions import Extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Part
 from kdjax.models.weights.runs import best_step, best_steps, last_step, restore
-from kdjax.train import keeping, loop, saving
+from kdjax.train import keeping, saving, trainer
 from kdjax.train.ema import Used
 from kdjax.train.loop import train
 from kdjax.train.run import Run
@@ -128,13 +128,13 @@ def test_spikes_are_remembered_beside_the_state(tiny_dataset, tmp_path, stop_at)
 def test_a_signal_in_a_validation_stops_it_and_the_same_command_begins_with_it(
     whole, tiny_dataset, tmp_path, handled, monkeypatch
 ):
-    evaluate, run = loop.evaluate, tmp_path / "run"
+    evaluate, run = trainer.evaluate, tmp_path / "run"
 
     def interrupted(predict, batches, qualities, **how):
         signal.raise_signal(signal.SIGTERM)
         return evaluate(predict, batches, qualities, **how)
 
-    monkeypatch.setattr(loop, "evaluate", interrupted)
+    monkeypatch.setattr(trainer, "evaluate", interrupted)
     with pytest.raises(Terminated):
         train(config_for(tiny_dataset, train__save_every=0), run)
     monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_a_signal_in_a_validation_stops_it_and_the_same_command_begins_with_it(
 def test_a_validation_whose_state_was_not_saved_is_repeated_although_its_line_is_there(
     whole, tiny_dataset, tmp_path, handled, monkeypatch
 ):
-    evaluate, save, run = loop.evaluate, saving.Checkpoints.save_latest, tmp_path / "run"
+    evaluate, save, run = trainer.evaluate, saving.Checkpoints.save_latest, tmp_path / "run"
     config = config_for(tiny_dataset, train__save_every=0)
 
     def interrupted(predict, batches, qualities, **how):
@@ -160,7 +160,7 @@ def test_a_validation_whose_state_was_not_saved_is_repeated_although_its_line_is
         save(checkpoints, state, written, journal)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "evaluate", interrupted)
+        patched.setattr(trainer, "evaluate", interrupted)
         with pytest.raises(Terminated):
             train(config, run)
     with monkeypatch.context() as patched:

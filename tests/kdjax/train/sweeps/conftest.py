@@ -9,7 +9,7 @@ from kdjax import configs
 from kdjax.evaluate.evaluator import summarize
 from kdjax.files import write_json
 from kdjax.folder import RunFolder
-from kdjax.train.sweeps import work
+from kdjax.train.sweeps import attempts, work
 
 COUNT = 40
 
@@ -21,10 +21,11 @@ class StandIns:
       trained: `(folder, seed, steps)` of each training.
       evaluated: the folder of each evaluation.
       failing: by steps, what a training raises.
+      groups: the seeds of each group.
     """
 
     def __init__(self):
-        self.trained, self.evaluated, self.failing = [], [], {}
+        self.trained, self.evaluated, self.failing, self.groups = [], [], {}, []
 
     def train(self, config, run, extensions):
         run.mkdir(parents=True, exist_ok=True)
@@ -36,6 +37,16 @@ class StandIns:
             raise error
         (files.best / "3").mkdir(parents=True, exist_ok=True)
         files.finish({"step": 3})
+
+    def train_group(self, members):
+        self.groups.append([member.config.seed.student for member in members])
+        found = []
+        for member in members:
+            try:
+                found.append(self.train(*member))
+            except Exception as error:
+                found.append(error)
+        return found
 
     def evaluate(self, run, split, extensions):
         self.evaluated.append(run.name)
@@ -59,18 +70,19 @@ def evaluation(seed, strength):
 def stand_ins(monkeypatch):
     """Stands in for training and evaluating; evaluations on the disk are read as they are."""
     found = StandIns()
-    monkeypatch.setattr(work, "train", found.train)
-    monkeypatch.setattr(work, "evaluated", found.evaluate)
+    monkeypatch.setattr(attempts, "train_group", found.train_group)
+    monkeypatch.setattr(attempts, "evaluated", found.evaluate)
     monkeypatch.setattr(work, "check_plan", lambda config, extensions: None)
     return found
 
 
 @pytest.fixture
 def sweep():
-    """The function that runs a sweep of tiny runs in a folder."""
+    """The function that runs a sweep of tiny runs in a folder, one after the other unless a `group` is given."""
 
-    def run(folder, rows, **options):
-        return work.sweep(rows, "supervised:resnet_tiny", {"seed.student": "3"}, folder, **options)
+    def run(folder, rows, *, group=1, **options):
+        common = {"seed.student": "3"}
+        return work.sweep(rows, "supervised:resnet_tiny", common, folder, group=group, **options)
 
     return run
 
