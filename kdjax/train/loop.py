@@ -110,12 +110,13 @@ class _Group:
         for number, member in enumerate(self._members):
             base = next(iter(plans.values()), None)
             with self._failing(number):
-                plans[number] = (
+                plan = (
                     make_plan(member.config, member.extensions)
                     if base is None
                     else plan_like(base, member.config)
                 )
-                self._trace.check(plans[number].total_steps)
+                self._trace.check(plan.total_steps)
+                plans[number] = plan
         if not plans:
             return self._outcomes
         plan = next(iter(plans.values()))

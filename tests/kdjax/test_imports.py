@@ -81,7 +81,7 @@ ARROWS = {
     "kdjax.train.hosts": VOCABULARY,
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
     "kdjax.__main__": ("kdjax.cli",),
-    "kdjax.arguments": (),
+    "kdjax.arguments": ("kdjax.defaults",),
     "kdjax.termination": ("kdjax.checks",),
     "kdjax.cli": ANYTHING,
     "kdjax.commands": ANYTHING,

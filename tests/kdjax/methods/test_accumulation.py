@@ -63,8 +63,13 @@ def close(found, expected, tolerance):
         )
 
 
-@pytest.mark.parametrize("steps", [2, 4])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        *((name, 2) for name in EXACT if name != "add"),
+        *(pytest.param(name, 4, marks=pytest.mark.slow) for name in EXACT),
+    ],
+)
 def test_the_gradient_is_that_of_the_batch(bench, name, steps):
     options = {"normalised": False, **EXACT[name]}
     whole, parts = (bench(name, accumulation=count, **options) for count in (1, steps))
@@ -78,7 +83,7 @@ def test_the_gradient_is_that_of_the_batch(bench, name, steps):
             np.testing.assert_allclose(seen[key], metrics[key], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["supervised", "kd"])
+@pytest.mark.parametrize("name", ["kd", pytest.param("supervised", marks=pytest.mark.slow)])
 def test_updates_are_those_of_the_batch_and_of_four_devices(bench, name):
     expected = bench(name, normalised=False).run(4)
     for devices, steps in ((1, 4), (2, 2), (4, 2)):

@@ -12,19 +12,16 @@ from kdjax.models.stochastic import EXAMPLES
 
 SIZE = 64
 KINDS = (
-    *(pytest.param(name, {}) for name in ("resnet_tiny", "dual_resnet_tiny")),
+    ("resnet_tiny", {}),
+    pytest.param("dual_resnet_tiny", {}, marks=pytest.mark.slow),
     *(
         pytest.param(name, {"width": 0.25}, marks=pytest.mark.slow)
-        for name in (
-            "efficientnet_b0",
-            "mobilenet_v2",
-            "mobilenet_v3_large",
-            "xception",
-            "f3net",
-            "mat",
-        )
+        for name in ("efficientnet_b0", "mobilenet_v3_large")
     ),
-    pytest.param("inception_resnet_v1", {"width": 0.25}, marks=pytest.mark.slow),
+    *(
+        pytest.param(name, {"width": 0.25}, marks=pytest.mark.every)
+        for name in ("mobilenet_v2", "xception", "f3net", "mat", "inception_resnet_v1")
+    ),
 )
 
 

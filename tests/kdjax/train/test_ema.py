@@ -102,6 +102,7 @@ def test_a_step_averages_parameters_and_statistics(tiny_dataset):
     )
 
 
+@pytest.mark.slow
 def test_four_devices_average_as_one(tiny_dataset):
     one, four = (
         steps_of(make_plan(config_for(tiny_dataset, train__devices=devices)), 3)[-1].ema

@@ -64,7 +64,12 @@ def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(params=["closeness", "small", "memory"])
+@pytest.fixture(
+    params=[
+        "closeness",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("small", "memory")),
+    ]
+)
 def own(request, settings):
     """Configuration and extensions of a program, as the command line reads them."""
     if request.param == "memory":

@@ -184,6 +184,7 @@ def run_steps(plan, count=2, step=None):
     return state, jax.device_get(parallel.unreplicate(replicated, plan.devices))
 
 
+@pytest.mark.slow
 def test_a_run_freezes_and_scales_alike_on_four_devices(tiny_dataset):
     chosen = {"optimizer__freeze": "stem,stage1", "optimizer__groups": ("classifier:0.1",)}
     first, one = run_steps(make_plan(config_for(tiny_dataset, **chosen)))

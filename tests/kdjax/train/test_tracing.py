@@ -40,11 +40,12 @@ def test_some_steps_are_traced_and_the_weights_are_as_without(tiny_dataset, tmp_
     assert list((tmp_path / "b" / "profile").rglob("*.xplane.pb"))
     (perfetto,) = (tmp_path / "b" / "profile").rglob("perfetto_trace.json.gz")
     events = json.loads(gzip.decompress(perfetto.read_bytes()))["traceEvents"]
-    assert any("train_step" in str(event.get("name")) for event in events)
+    assert any("student_step" in str(event.get("name")) for event in events)
     metrics = [(tmp_path / run / "metrics.jsonl").read_bytes() for run in "ab"]
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 def test_a_trace_that_training_ends_in_is_written(tiny_dataset, tmp_path):
     train(config_for(tiny_dataset), tmp_path / "run", profile="5:600")
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
