@@ -1,5 +1,9 @@
 # Every target does all of its own set-up in .venv: `make help` lists them.
-PYTHON ?= python3
+# The newest Python that answers and can make an environment (the newer, the newer the JAX, and the faster on a CPU): a
+# name on PATH may be a shim with nothing behind it. PYTHON=... takes another.
+PYTHON ?= $(or $(shell for name in python3.13 python3.12 python3.11 python3; do \
+  $$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+  done),python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 RUN_STAMP := .venv/.installed-run
@@ -21,7 +25,7 @@ help:  ## list the targets
 $(RUN_STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "kdjax: error: '$(PYTHON)' is not Python 3.11 or newer; name one that is: make PYTHON=python3.12 ..." >&2; exit 2; }
-	@echo "setting up .venv (once; a minute or two) ..."
+	@echo "setting up .venv with $$($(PYTHON) --version) (once; a minute or two) ..."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --upgrade pip  # an interpreter's bundled one may be years old and half as fast
 	@$(PIP) --constraint requirements.lock --editable .

@@ -223,3 +223,44 @@ def test_makefile_refuses_an_unfit_python_in_one_line(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "kdjax: error: 'no-such-python' is not Python 3.11 or newer" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_makefile_takes_the_newest_python_that_answers(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    names = tmp_path / "names"
+    names.mkdir()
+
+    def taken(*words: str) -> str:
+        # by a full path: what lies in `names` is all that make finds
+        found = [make, "--dry-run", ".venv/.installed-run", *words]
+        path = f"{names}:{Path('/bin')}:{Path('/usr/bin')}"
+        done = subprocess.run(
+            found, cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, check=True
+        )
+        (line,) = (each for each in done.stdout.splitlines() if each.endswith(" -m venv .venv"))
+        return line.split()[0]
+
+    def put(name: str, does: str) -> None:
+        (names / name).write_text(f"#!/bin/sh\n{does}\n")
+        (names / name).chmod(0o755)
+
+    # a shim with nothing behind it, an interpreter that makes no environment, two that do
+    for name, does in {
+        "python3.13": "echo no such version >&2; exit 127",
+        "python3.12": f'exec {sys.executable} -c "raise ImportError"',
+        "python3.11": f'exec {sys.executable} "$@"',
+        "python3": f'exec {sys.executable} "$@"',
+    }.items():
+        put(name, does)
+    assert taken() == "python3.11"
+    assert taken("PYTHON=python3") == "python3"
+    put("python3.12", f'exec {sys.executable} "$@"')
+    assert taken() == "python3.12"
+    for name in ("python3.13", "python3.12", "python3.11", "python3"):
+        put(name, "exit 127")
+    # the target itself says then what is missing
+    assert taken() == "python3"
