@@ -69,7 +69,9 @@ class Gradients:
         self._parts, self._train, self._devices = parts, train, devices
         axis = parallel.axis_name(devices)
         self._norm = parallel.compile_step(make_gradient_norms(parts, axis), devices)
-        self._bare = {bare: parallel.replicate(np.bool_(bare), devices) for bare in (True, False)}
+        self._booleans = {
+            bare: parallel.replicate(np.bool_(bare), devices) for bare in (True, False)
+        }
         names = parts.method.term_names
         self._selections = {
             name: parallel.replicate({other: np.float32(other == name) for other in names}, devices)
@@ -102,8 +104,7 @@ class Gradients:
             return replicated
         norms = self._norms(replicated, lesson, [REFERENCE, *names], bare=True)
         # on the classifier alone terms weigh otherwise
-        restart = parallel.replicate(np.bool_(step in self._starts), self._devices)
-        found = self._update(norms, found, restart)
+        found = self._update(norms, found, self._booleans[step in self._starts])
         if step == 0 and not int(parallel.unreplicate(found.measured, self._devices)):
             raise UserError(
                 f"train.balance={self._train.balance}: the cross-entropy's gradient is zero or not finite "
@@ -147,6 +148,6 @@ class Gradients:
         self, replicated: TrainState, lesson: Lesson, names: Iterable[str], *, bare: bool
     ) -> dict[str, Array]:
         return {
-            name: self._norm(replicated, lesson, self._selections[name], self._bare[bare])
+            name: self._norm(replicated, lesson, self._selections[name], self._booleans[bare])
             for name in names
         }

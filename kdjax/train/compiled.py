@@ -19,7 +19,10 @@ class Compiled:
       student_step: `(state, lesson) -> (state, metrics)`; the state is donated.
       predict: `(variables, images) -> (probabilities, features)`.
       gradients: measures the terms' gradients.
+      operations: floating-point operations of a student's step, on one device; None before the first.
     """
+
+    operations: float | None = None
 
     def __init__(self, plan: Plan, lessons: Lessons) -> None:
         """Compiles nothing yet: each program is when it first runs."""

@@ -7,6 +7,7 @@ from kdjax.train.feed import Feed
 from kdjax.train.setup import Plan
 from kdjax.train.state import TrainState
 from kdjax.train.step import Lesson, make_lesson
+from kdjax.train.utilisation import operations
 from kdjax.types import Batch
 
 KEPT = 2**28
@@ -18,9 +19,11 @@ class Lessons:
 
     Attributes:
       feed: reads the batches.
+      operations: floating-point operations of one, on one device; None before the first.
     """
 
     feed: Feed
+    operations: float | None = None
 
     def __init__(self, plan: Plan) -> None:
         """Sends the teachers to the devices; reads nothing yet."""
@@ -34,8 +37,10 @@ class Lessons:
 
     def give(self, replicated: TrainState) -> Lesson:
         """Returns the next step's lesson; `replicated` is the state of any student at that step."""
-        batch = next(self.feed)
-        return self.make(replicated.data_key, replicated.step, self.teachers, batch)
+        given = (replicated.data_key, replicated.step, self.teachers, next(self.feed))
+        if self.operations is None:
+            self.operations = operations(self.make, *given)
+        return self.make(*given)
 
 
 class Kept:

@@ -19,6 +19,8 @@ from kdjax.train.initial import initial_state
 from kdjax.train.interrupt import Interruption, catch_signals, error_of
 from kdjax.train.lessons import KEPT, Kept, Lessons
 from kdjax.train.log import Progress
+from kdjax.train.pace import Pace
+from kdjax.train.recompiling import RECOMPILED, Recompiling
 from kdjax.train.room import room
 from kdjax.train.setup import Plan, make_plan
 from kdjax.train.tracing import Trace
@@ -169,21 +171,26 @@ class _Group:
         step = min(trainer.step for trainer in self._active.values())
         lessons.open(step)
         progress.start(step)
-        with catch_signals(self._interruption):
+        with catch_signals(self._interruption), Recompiling() as recompiling:
+            first = step
             while self._active:
                 self._step(step, lessons, progress)
                 step += 1
+                for name in recompiling.take():
+                    if step > first + 1:
+                        progress.say(f"{name} was compiled again at step {step}: {RECOMPILED}")
 
     def _step(self, step: int, lessons: Lessons, progress: Progress) -> None:
         """Gives one lesson to those who are at its step."""
         learning = {key: each for key, each in self._active.items() if each.step == step}
         self._trace.before(step + 1)
         lesson = lessons.give(next(iter(learning.values())).replicated)
+        pace = Pace(lessons.feed.seconds, lessons.operations or 0.0, len(learning))
         metrics, stopped = None, False
         for number, trainer in learning.items():
             with self._failing(number):
                 try:
-                    metrics = trainer.advance(lesson, lessons.feed.seconds)
+                    metrics = trainer.advance(lesson, pace)
                 except KeyboardInterrupt:
                     if self._interruption.at_once or len(self._members) == 1:
                         raise

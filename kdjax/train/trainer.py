@@ -1,7 +1,6 @@
 """One student in training: its state on the devices, its folder, log and checkpoints; a lesson in, a step done."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ from kdjax.train.interrupt import Interruption
 from kdjax.train.keeping import Keeper
 from kdjax.train.log import News, Progress, RunLog, say
 from kdjax.train.owner import Owner, owned
+from kdjax.train.pace import Meter, Pace
 from kdjax.train.pretrained import changed_teachers, teachers_of_own_seed
 from kdjax.train.setup import Plan
 from kdjax.train.state import TrainState
 from kdjax.train.step import Lesson
 from kdjax.train.tracing import Starvation
+from kdjax.train.utilisation import operations
 from kdjax.train.validation import (
     check_own_metrics,
     check_selection,
@@ -147,7 +148,7 @@ class Trainer:
         if plan.config.train.patience and self._stale() >= plan.config.train.patience:
             say_line(f"{self.folder} had stopped early; a larger train.patience goes on")
             self.is_done = True
-        self._shown, self._clock, self._input_seconds = start, time.monotonic(), 0.0
+        self._meter = Meter(plan.config.data.batch_size, start)
 
     @property
     def replicated(self) -> TrainState:
@@ -160,12 +161,12 @@ class Trainer:
     def _stale(self) -> int:
         return int(parallel.unreplicate(self._replicated.stale, self.plan.devices))
 
-    def advance(self, lesson: Lesson, input_seconds: float) -> Any:
+    def advance(self, lesson: Lesson, pace: Pace) -> Any:
         """Does a step.
 
         Args:
           lesson: the step's.
-          input_seconds: what reading and sending has taken the loop so far.
+          pace: what is known of the steps beside.
 
         Returns:
           The step's metrics, on the devices.
@@ -182,6 +183,9 @@ class Trainer:
             for line in finite.idle_terms(self.folder, measured, self.step, plan.parts.ramps):
                 self._progress.say(line)
             measured = {key: value for key, value in measured.items() if not np.isnan(value)}
+        if self._compiled.operations is None:
+            given = (self._compiled.student_step, self._replicated, lesson)
+            self._compiled.operations = operations(*given)
         self._replicated, metrics = self._compiled.student_step(self._replicated, lesson)
         self.step += 1
         self._keeper.rows.add(metrics)
@@ -196,10 +200,10 @@ class Trainer:
         if logs or saves:
             self._keeper.look(self._replicated, self.step, self._progress.say)
         if logs:
-            self._log_line(measured, input_seconds)
+            self._log_line(measured, pace)
         if validates:
             self._validate()
-            self._clock = time.monotonic()
+            self._meter.restart()
             if train.patience and self._stale() >= train.patience:
                 said = f"{train.patience} validations without improvement"
                 self._progress.say(f"{self.folder.name} stopped early: {said}")
@@ -212,19 +216,15 @@ class Trainer:
             raise interrupt.error_of(stops)
         return metrics
 
-    def _log_line(self, measured: dict[str, float], input_seconds: float) -> None:
+    def _log_line(self, measured: dict[str, float], pace: Pace) -> None:
         plan, step = self.plan, self.step
         values = {**self._keeper.rows.take(), **measured}
         self._log.write("train", step, step / plan.steps_per_epoch, values)
-        seconds, self._clock = time.monotonic() - self._clock, time.monotonic()
-        waited, self._input_seconds = input_seconds - self._input_seconds, input_seconds
-        rate = (step - self._shown) * plan.config.data.batch_size / max(seconds, 1e-9)
-        timings = {"seconds": seconds, "input_seconds": waited}
-        self._log.write_timing(step, {**timings, "images_per_second": rate})
-        if waits := self._starvation.watch(**timings):
+        timings = self._meter.measure(step, pace, self._compiled.operations or 0.0)
+        self._log.write_timing(step, timings)
+        if waits := self._starvation.watch(timings["seconds"], timings["input_seconds"]):
             self._progress.say(waits)
-        self._news = News(values["loss"], rate)
-        self._shown = step
+        self._news = News(values["loss"], timings["images_per_second"])
 
     def take_news(self) -> News | None:
         """Returns what is new since this was last asked."""
