@@ -14,17 +14,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import RESULTS, Budget, Results, Rows, alternate, ratio, run_rows, significant, summary
+from harness import (
+    RESULTS,
+    Budget,
+    Results,
+    Rows,
+    Work,
+    alternate,
+    ratio,
+    run_rows,
+    significant,
+    summary,
+)
 
 from kdjax import configs
 from kdjax.models.weights.runs import best_steps, restore
@@ -35,8 +47,10 @@ from kdjax.train.initial import initial_state
 from kdjax.train.lessons import Lessons
 from kdjax.train.loop import train
 from kdjax.train.setup import make_plan
+from kdjax.train.state import TrainState
+from kdjax.train.step import make_student_step
 
-STUDENTS = ("resnet18_thin", "ckd")
+METHOD = "ckd"
 WORK = """
 import json, sys
 from pathlib import Path
@@ -60,8 +74,12 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3, help="steps a round (default 3)")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default 5)")
     parser.add_argument("--teachers", default="resnet50,dual_resnet50", help="networks, by commas")
+    parser.add_argument("--student", default="resnet18_thin", help="(default resnet18_thin)")
     parser.add_argument("--batch", type=int, default=16, help="examples a step (default 16)")
     parser.add_argument("--size", type=int, default=128, help="side of the images (default 128)")
+    parser.add_argument(
+        "--mapped", type=int, default=4, help="up to so many students are `vmap`ped too (default 4)"
+    )
     parser.add_argument("--whole", type=int, default=8, help="students of the whole runs; 0: none")
     parser.add_argument("--whole_steps", type=int, default=300, help="steps of the whole runs")
     parser.add_argument("--budget", type=float, default=7200, help="seconds in all (default 7200)")
@@ -115,15 +133,15 @@ class _Setting:
 
     def steps(self, teacher: str, count: int) -> dict[str, Any]:
         """Times `count` students' steps grouped beside as many alone, on the same programs."""
-        network, method = STUDENTS
-        config = configs.load(f"{method}:{network}", self.settings(teacher))
+        spec = f"{METHOD}:{self._arguments.student}"
+        config = configs.load(spec, self.settings(teacher))
         plan = make_plan(config)
         lessons = Lessons(plan)
         lessons.open(0)
         compiled = Compiled(plan, lessons)
         states = []
         for row in rows_of(count):
-            own = configs.load(f"{method}:{network}", {**self.settings(teacher), **row})
+            own = configs.load(spec, {**self.settings(teacher), **row})
             states.append(parallel.replicate(initial_state(plan_like(plan, own)), 1))
 
         def grouped() -> None:
@@ -140,13 +158,23 @@ class _Setting:
                     states[number], _ = compiled.student_step(states[number], lesson)
             jax.block_until_ready(states)
 
-        seconds = alternate({"grouped": grouped, "alone": alone}, self._arguments.repeats)
+        works = {"grouped": grouped, "alone": alone}
+        if 1 < count <= self._arguments.mapped:
+            works["mapped"] = mapped(
+                lessons, make_student_step(plan.parts), states, self._arguments.steps
+            )
+        seconds = alternate(works, self._arguments.repeats)
         per = 1e3 / self._arguments.steps
         return {
             **self._facts(teacher, count),
             "grouped_ms": summary([per * each for each in seconds["grouped"]]),
             "alone_ms": summary([per * each for each in seconds["alone"]]),
             "grouped_by_alone": ratio(seconds["grouped"], seconds["alone"]),
+            **(
+                {"mapped_by_grouped": ratio(seconds["mapped"], seconds["grouped"])}
+                if "mapped" in seconds
+                else {}
+            ),
         }
 
     def whole(self, teacher: str) -> dict[str, Any]:
@@ -157,9 +185,10 @@ class _Setting:
             kind: [str(self._folder / f"{teacher}-{kind}-{number}") for number in range(count)]
             for kind in ("grouped", "alone")
         }
-        seconds = {"grouped": run(settings, folders["grouped"], rows)}
+        spec = f"{METHOD}:{self._arguments.student}"
+        seconds = {"grouped": run(spec, settings, folders["grouped"], rows)}
         alone = [
-            run(settings, [folder], [row])
+            run(spec, settings, [folder], [row])
             for folder, row in zip(folders["alone"], rows, strict=True)
         ]
         seconds["alone"] = sum(alone)
@@ -181,13 +210,24 @@ class _Setting:
     def _facts(self, teacher: str, count: int) -> dict[str, Any]:
         arguments = self._arguments
         sizes = {"image_size": arguments.size, "batch": arguments.batch}
-        return {
-            "students": count,
-            "student": STUDENTS[0],
-            "method": STUDENTS[1],
-            "teacher": teacher,
-            **sizes,
-        }
+        names = {"student": arguments.student, "method": METHOD, "teacher": teacher}
+        return {"students": count, **names, **sizes}
+
+
+def mapped(
+    lessons: Lessons, step: Callable[..., Any], states: Sequence[TrainState], count: int
+) -> Work:
+    """Returns the steps of all students in one `vmap`ped program."""
+    state = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)]
+    together = jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
+
+    def work() -> None:
+        for _ in range(count):
+            lesson = lessons.give(jax.tree.map(lambda leaf: leaf[0], state[0]))
+            state[0], _ = together(state[0], lesson)
+        jax.block_until_ready(state)
+
+    return work
 
 
 def rows_of(count: int) -> list[dict[str, str]]:
@@ -202,9 +242,11 @@ def rows_of(count: int) -> list[dict[str, str]]:
     ]
 
 
-def run(settings: dict[str, str], folders: Sequence[str], rows: Sequence[dict[str, str]]) -> float:
+def run(
+    spec: str, settings: dict[str, str], folders: Sequence[str], rows: Sequence[dict[str, str]]
+) -> float:
     """Trains runs in one process, with nothing compiled before; returns the seconds."""
-    given = json.dumps([f"{STUDENTS[1]}:{STUDENTS[0]}", settings, list(folders), list(rows)])
+    given = json.dumps([spec, settings, list(folders), list(rows)])
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": ""}
     start = time.monotonic()
     subprocess.run(

@@ -89,7 +89,7 @@ def network(setting: Setting, *, axis: str | None = None, dual: bool = False) ->
 
 
 def build_method(
-    name: str, setting: Setting, *, qualities: tuple[str, ...] = ()
+    name: str, setting: Setting, *, qualities: tuple[str, ...] = (), **options: Any
 ) -> tuple[Network, list[Network], methods.Method]:
     """Returns the student, its teachers (one, or none for those that need none) and the method itself.
 
@@ -97,6 +97,7 @@ def build_method(
       name: one of `METHODS`.
       setting: network, dtype and sizes.
       qualities: what the student sees; empty: all for QAD, else c40.
+      **options: what differs from the method's defaults.
     """
     student = network(setting, axis=axis_name(setting.devices))
     alone = name in ("supervised", "qad")
@@ -109,7 +110,7 @@ def build_method(
         teacher_quality=TEACHER_QUALITY,
         dataset_size=DATASET_SIZE,
         steps_per_epoch=DATASET_SIZE // setting.batch,
-        **({"rotation_size": _rotation_size(student)} if name == "tokd" else {}),
+        **({"rotation_size": _rotation_size(student)} if name == "tokd" else {}) | options,
     )
     return student, teachers, built
 
@@ -136,6 +137,7 @@ class Training:
         qualities: tuple[str, ...] = (),
         steps: int = 1000,
         learning_rate: float = 1e-3,
+        **options: Any,
     ) -> None:
         """Creates the state and the step, which compiles when it is first called.
 
@@ -146,9 +148,12 @@ class Training:
           qualities: what the student sees; empty: as `build_method` chooses.
           steps: length of the schedule.
           learning_rate: its peak.
+          **options: of the method, where they differ from its defaults.
         """
         self.setting = setting
-        self.student, teachers, built = build_method(method, setting, qualities=qualities)
+        self.student, teachers, built = build_method(
+            method, setting, qualities=qualities, **options
+        )
         parts = _parts(built, setting.size, steps)
         self.batch = draw_batch(jax.random.key(2), setting.size, setting.batch)
         state = create_state(
@@ -170,6 +175,11 @@ class Training:
         self.method = built
         train_step = make_train_step(parts, axis_name(setting.devices))
         self._step = compile_step(train_step, setting.devices, donate=True)
+
+    def lower(self) -> Any:
+        """Returns the step as JAX lowers it, for compiling it by hand."""
+        shared = shard(self.batch, self.setting.devices)
+        return self._step.lower(self.state, self.teachers, shared)
 
     def step(self, batch: Batch) -> dict[str, Array]:
         """Trains one step and returns its metrics, without waiting for the device."""

@@ -60,7 +60,8 @@ def test_values_out_of_range_are_named(tiny_dataset):
         config_for(tiny_dataset, accumulation__batch_norm="none")
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 4])
 def test_with_statistics_at_rest_a_run_is_that_of_the_whole_batch(tiny_dataset, tmp_path, devices):
     rests = {"train__freeze_statistics": "all", "optimizer__name": "sgd"}
     train(config_for(tiny_dataset, accumulation__steps=1, **rests), tmp_path / "whole")

@@ -44,8 +44,9 @@ def test_the_seconds_of_reading_are_counted_once(monkeypatch):
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
     feed = Feed(iter(range(100)), lambda batch: batch)
     next(feed), next(feed)
-    assert feed.take_seconds() == 2.0
-    assert feed.take_seconds() == 0.0
+    assert feed.seconds == 2.0
+    next(feed)
+    assert feed.seconds == 3.0
 
 
 def test_an_error_of_the_data_comes_through():

@@ -96,6 +96,7 @@ def test_each_ends_as_it_would_alone_and_batches_and_teachers_are_asked_once(
     assert not np.array_equal(*(jax.tree.leaves(each)[0] for each in (first, second)))
 
 
+@pytest.mark.slow
 def test_one_stops_early_and_the_others_go_on(config_for, tmp_path):
     # a rate that moves nothing: no validation is better than the first
     changed = {"train__patience": 2}
@@ -135,6 +136,7 @@ def test_one_whose_folder_is_no_place_fails_alone(config_for, tmp_path):
     assert found[1]["step"] == 12
 
 
+@pytest.mark.slow
 def test_a_signal_saves_all_and_the_same_group_goes_on_bit_for_bit(
     config_for, tmp_path, monkeypatch, handled
 ):

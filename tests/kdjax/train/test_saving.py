@@ -245,6 +245,8 @@ def test_a_disk_that_is_full_is_one_line_and_what_was_saved_is_whole(
 
     def full(checkpoints, state, config, journal):
         if int(state.step) == 9:
+            # the one before is still being written
+            checkpoints.check(wait=True)
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
         save(checkpoints, state, config, journal)
 
@@ -429,7 +431,7 @@ def test_weights_that_a_finite_loss_broke_are_never_saved(tiny_dataset, tmp_path
     assert json.loads((run / "broken" / "why.json").read_text())["weights"]
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_a_step_that_is_not_finite_is_left_out(tiny_dataset, tmp_path, capsys, gradient, devices):
     run = tmp_path / "run"
@@ -458,6 +460,7 @@ def test_a_step_that_is_not_finite_is_left_out(tiny_dataset, tmp_path, capsys, g
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(after["params"]))
 
 
+@pytest.mark.slow
 def test_an_average_is_of_the_updates_that_were_made(tiny_dataset, tmp_path):
     """The first step is left out: nothing of the initial weights is in the average of the other two."""
     run = tmp_path / "run"
@@ -483,6 +486,7 @@ def test_an_average_is_of_the_updates_that_were_made(tiny_dataset, tmp_path):
     jax.tree.map(check, *trees)
 
 
+@pytest.mark.slow
 def test_steps_left_out_do_not_enter_the_means(tiny_dataset, tmp_path, stop_at, monkeypatch):
     """Stopped between the two, too: the means are those of the undisturbed run."""
     config = brittle_config(
@@ -506,6 +510,7 @@ def test_steps_left_out_do_not_enter_the_means(tiny_dataset, tmp_path, stop_at, 
     assert np.all(np.isfinite(found["loss"]))
 
 
+@pytest.mark.slow
 def test_a_run_that_leaves_out_everything_stops(tiny_dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("kdjax.train.rows.MOST_SKIPPED", 6)
     config = brittle_config(tiny_dataset, train__nonfinite="skip", method__first=1, method__last=99)
@@ -543,6 +548,7 @@ def test_a_finished_run_is_made_longer_and_says_so(whole, tiny_dataset, tmp_path
         train(config_for(tiny_dataset, train__save_every=0), run, accept_config_changes=True)
 
 
+@pytest.mark.slow
 def test_a_constant_rate_goes_on_as_if_it_had_been_longer_from_the_start(tiny_dataset, tmp_path):
     common = {"optimizer__schedule": "constant", "train__patience": 0}
     short = config_for(tiny_dataset, **common)
