@@ -174,6 +174,10 @@ class _Group:
         with catch_signals(self._interruption), Recompiling() as recompiling:
             first = step
             while self._active:
+                if (nearest := min(each.step for each in self._active.values())) > step:
+                    # those who were behind have failed
+                    step = nearest
+                    lessons.open(step)
                 self._step(step, lessons, progress)
                 step += 1
                 for name in recompiling.take():

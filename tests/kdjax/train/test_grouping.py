@@ -165,6 +165,31 @@ def test_a_signal_saves_all_and_the_same_group_goes_on_bit_for_bit(
         assert_same_runs(one.run, other.run)
 
 
+def test_those_who_are_ahead_go_on_where_the_one_behind_has_failed(
+    config_for, tmp_path, monkeypatch
+):
+    own = [config_for("supervised:resnet_tiny", seed__student=seed) for seed in (1, 2)]
+    members, advance = members_of(own, tmp_path / "group"), trainer.Trainer.advance
+
+    def failing(self, *given):
+        if self.step == 4 and self.folder.name == "0":
+            raise UserError("broken")
+        if self.step == 9 and not (tmp_path / "cut").exists():
+            (tmp_path / "cut").touch()
+            raise KeyboardInterrupt
+        return advance(self, *given)
+
+    monkeypatch.setattr(trainer.Trainer, "advance", failing)
+    with pytest.raises(KeyboardInterrupt):
+        train(*members[1])
+    assert last_step(members[1].run / "checkpoints") == 9
+    found = train_group(members)
+    assert isinstance(found[0], UserError)
+    monkeypatch.undo()
+    train(own[1], tmp_path / "alone")
+    assert_same_runs(tmp_path / "alone", members[1].run)
+
+
 def test_a_finished_one_joins_without_a_step(config_for, tmp_path):
     own = [config_for("supervised:resnet_tiny", seed__student=seed) for seed in (1, 2)]
     members = members_of(own, tmp_path)
