@@ -17,6 +17,7 @@ from kdjax.checks import UserError
 from kdjax.train import checkpoint, hosts
 from kdjax.train.loop import train
 
+# what takes two processes is of `make test-every` until it is ready: docs/hosts.md
 SETTINGS = {
     "data.batch_size": "8",
     "train.steps": "4",
@@ -113,18 +114,15 @@ def teachers(tiny_dataset, tmp_path_factory):
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "method",
-    [
-        *("ckd", "tokd", "qad"),
-        *(pytest.param(name, marks=pytest.mark.every) for name in ("supervised", "kd", "add")),
-    ],
-)
+@pytest.mark.every
+@pytest.mark.parametrize("method", ["supervised", "kd", "ckd", "add", "tokd", "qad"])
 def test_two_hosts_of_two_devices_are_one_process_of_four_and_of_one(
     teachers, tiny_dataset, tmp_path, method
 ):
     changed = settings(tiny_dataset, teachers.get(method, ""))
+    if method == "tokd":
+        # rotations have to come to rest
+        changed["optimizer.schedule"] = "one_cycle"
     spec = f"{method}:resnet_tiny"
     said = finish(start(spec, tmp_path / "hosts", changed))
     assert "validation accuracy" in said[0]
@@ -136,7 +134,7 @@ def test_two_hosts_of_two_devices_are_one_process_of_four_and_of_one(
         check_equal(tmp_path / "hosts", run)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_what_two_hosts_saved_one_goes_on_with(teachers, tiny_dataset, tmp_path):
     """One of them is asked to stop: both do, after the same step."""
     changed = settings(tiny_dataset, teachers["ckd"], train__steps=400, train__log_every=2)
@@ -164,7 +162,7 @@ def test_what_two_hosts_saved_one_goes_on_with(teachers, tiny_dataset, tmp_path)
     assert first[0] == pytest.approx(first[1], rel=1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.every
 @pytest.mark.parametrize(
     ("other", "words"),
     [
@@ -186,7 +184,7 @@ def test_hosts_that_disagree_are_told_of_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_what_the_first_host_refuses_ends_all(tiny_dataset, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -209,7 +207,7 @@ except UserError as error:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_host_that_never_comes_is_named_in_time():
     place = f"127.0.0.1:{free_port()}"
     done = subprocess.run(
