@@ -125,7 +125,7 @@ def test_a_run_tells_the_share_of_the_peak_where_that_is_known(config_for, tmp_p
 
 
 METHODS = ("supervised", "kd", "ckd", "add", "tokd", "qad")
-SLOW = (("add", 1), ("tokd", 1), ("ckd", 4))
+SLOW = (("add", 1), ("tokd", 1))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,8 @@ def test_fifty_steps_wait_for_no_transfer_and_compile_nothing_again(
 
     # what is put or fetched explicitly is allowed
     def give_guarded(self, replicated):
-        with jax.transfer_guard("disallow" if first else "allow"):
+        # to several devices a batch is sent by a program of its own, a step ahead
+        with jax.transfer_guard("disallow" if first and self._plan.devices == 1 else "allow"):
             first.append(1)
             return give(self, replicated)
 
