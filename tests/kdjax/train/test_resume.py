@@ -65,12 +65,17 @@ def kill_during(arguments, run, wanted, environment):
     return process.returncode
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
-        *("supervised:resnet_tiny", "combine:resnet_tiny"),
-        *(str(PROGRAMS / f"{name}.py") for name in ("closeness", "small", "memory")),
+        *(
+            pytest.param(f"{name}:resnet_tiny", marks=pytest.mark.slow)
+            for name in ("supervised", "combine")
+        ),
+        *(
+            pytest.param(str(PROGRAMS / f"{name}.py"), marks=pytest.mark.every)
+            for name in ("closeness", "small", "memory")
+        ),
     ],
     ids=["supervised", "combine", "own method", "own network", "own data"],
 )
