@@ -165,6 +165,7 @@ def evaluation_batches(
     *,
     split: str,
     batch_size: int,
+    indices: np.ndarray | None = None,
     limit: int = 0,
     threads: int = 4,
     process_index: int = 0,
@@ -177,15 +178,16 @@ def evaluation_batches(
       qualities: the qualities to decode.
       split: the split to read.
       batch_size: examples a batch.
-      limit: at most this many examples, spread evenly over the split; 0 for all.
+      indices: the examples of the split to use; None for all.
+      limit: at most this many of them, spread evenly; 0 for all.
       threads: reading threads.
       process_index: this process.
       process_count: how many processes share the examples: each has every Nth.
     """
     source = dataset.source(split)
-    chosen = np.arange(len(source))
-    if limit and limit < len(source):
-        chosen = np.linspace(0, len(source) - 1, limit).round().astype(int)
+    chosen = np.arange(len(source)) if indices is None else np.asarray(indices)
+    if limit and limit < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, limit).round().astype(int)]
     chosen = chosen[process_index::process_count]
     read = _ReadBatch(source, dataset.read, tuple(qualities))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 4))

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,31 @@ def class_counts(dataset: Dataset, split: str) -> dict[int, int]:
         return {label: int(found[name]) for label, name in enumerate(LABELS)}
     except (checks.UserError, KeyError, TypeError, ValueError):
         return dict(Counter(dataset.labels(split)["label"].tolist()))
+
+
+def forgery_counts(dataset: Dataset, split: str) -> dict[str, int]:
+    """Returns the number of a split's fakes by kind of forgery: what the manifest says, or else the records."""
+    try:
+        found = (read(Path(dataset.where)) or {})["counts"][split]["by_forgery"]
+        return {name: int(found[name]) for name in dataset.forgeries[1:] if name in found}
+    except (checks.UserError, KeyError, TypeError, ValueError):
+        ids = dataset.labels(split)
+        counts = Counter(ids["forgery"][ids["label"] == 1].tolist())
+        return {forgery_name(dataset.forgeries, kind): counts[kind] for kind in sorted(counts)}
+
+
+def codecs_of(manifest: Manifest, qualities: Sequence[str]) -> set[str]:
+    """Returns FFmpeg's names of what images went through in some qualities, those that are made of JPEG among them."""
+    found: set[str] = set()
+    for quality in qualities:
+        made_from = str(manifest.get("qualities", {}).get(quality, ""))
+        if not made_from and quality.startswith("jpeg"):
+            found.add("mjpeg")
+        if "the source" in made_from:
+            found.update(manifest.get("codecs", {}))
+        if "H.264" in made_from:
+            found.add("h264")
+    return found
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -62,9 +62,18 @@ class PreparedDataset:
         return self.builder.info.full_name
 
     def identity(self) -> dict[str, Any]:
-        """Returns what tells this data set from another: name, sizes and a hash of its manifest."""
+        """Returns what tells this data set from another: name, sizes and a hash of its manifest.
+
+        Where there is no manifest, of all ids.
+        """
         manifest = self.path / "manifest.json"
-        content = manifest.read_bytes() if manifest.exists() else b""
+        if manifest.exists():
+            content = manifest.read_bytes()
+        else:
+            splits = {split: self.labels(split) for split in sorted(self.sizes)}
+            content = b"".join(
+                ids[name].astype("<i4").tobytes() for ids in splits.values() for name in IDS
+            )
         return {
             "name": self.name,
             "image_size": self.image_size,

@@ -77,13 +77,13 @@ def find_track(
         if before is not None and np.abs(now - before).mean() > CUT:
             cuts.append(number)
         before = now
-        found[number] = _search(frame, detector, known)
+        found[number] = search(frame, detector, known)
         known = max(found[number], key=lambda box: box.area, default=known)
     crowded = sum(len(boxes) > 1 for boxes in found.values())
     return Track(follow(found, cuts, positions, every=every), len(cuts), crowded, len(found))
 
 
-def _search(frame: np.ndarray, detector: Detector, known: Box | None) -> list[Box]:
+def search(frame: np.ndarray, detector: Detector, known: Box | None) -> list[Box]:
     """Returns the faces of a frame: of a frame shrunk as far as a face like the known one allows, if it shows one."""
     side = max(known.width, known.height) if known else 0
     if known and side > ENOUGH:

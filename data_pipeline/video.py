@@ -1,5 +1,6 @@
 """Opens images and videos: the one place, behind the guard of `containers`, that decodes media."""
 
+from array import array
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from kdjax.data_pipeline import quantizers
 from kdjax.data_pipeline.containers import MediaError, check_file, open_container, video_stream
 
 MAX_PIXELS = 3840 * 2160 * 4
@@ -61,6 +63,8 @@ class Media:
         container: av.container.InputContainer,
         frames: int,
         oddities: Collection[str] = (),
+        *,
+        measure: bool = False,
     ):
         self.path = path
         self.format = container.format.name
@@ -77,7 +81,23 @@ class Media:
             self.oddities.add("with_non_square_pixels")
         if context.format and any(part.is_alpha for part in context.format.components):
             self.oddities.add("with_transparency")
+        self._quantized, self._quantizers = 0, 0.0
+        self._measured = measure and self.codec == "h264"
+        if self._measured:
+            context.options = {**context.options, **quantizers.EXPORT}
+        elif measure and self.format == "jpeg_pipe":
+            self._count_quantizer(quantizers.of_jpeg(path))
         self._container = container
+
+    @property
+    def quantizer(self) -> float | None:
+        """How coarsely the frames read so far were quantized, of H.264 and JPEG; see `quantizers`."""
+        return self._quantizers / self._quantized if self._quantized else None
+
+    def _count_quantizer(self, found: float | None) -> None:
+        if found is not None:
+            self._quantized += 1
+            self._quantizers += found
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (pixels for _, pixels in self.read(range(self.frames)))
@@ -102,6 +122,8 @@ class Media:
                     raise MediaError(self.path, f"damaged at frame {done}")
                 if frame.interlaced_frame:
                     self.oddities.add("interlaced")
+                if self._measured:
+                    self._count_quantizer(quantizers.of_frame(frame))
                 if done in wanted:
                     pixels = scaler.reformat(frame, format="rgb24", interpolation=SCALER)
                     yield done, _upright(pixels.to_ndarray(), frame)
@@ -116,7 +138,11 @@ class Media:
 
 @contextmanager
 def open_media(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES
+    path: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_frames: int = MAX_FRAMES,
+    measure: bool = False,
 ) -> Iterator[Media]:
     """Opens an image or a video of any common format, told by its content, never by its name.
 
@@ -124,6 +150,7 @@ def open_media(
       path: a regular file.
       max_pixels: most pixels of a frame; checked before anything is decoded.
       max_frames: most frames; checked before anything is decoded.
+      measure: ask the decoder how coarsely frames were quantized (`Media.quantizer`).
 
     Yields:
       The open `Media`, whose frames can be iterated once.
@@ -136,7 +163,7 @@ def open_media(
     check_file(path)
     frames, oddities = _count_frames(path, max_pixels, max_frames)
     with open_container(path, max_pixels) as container:
-        yield Media(path, container, frames, oddities)
+        yield Media(path, container, frames, oddities, measure=measure)
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
@@ -163,7 +190,7 @@ def _count_frames(path: Path, max_pixels: int, max_frames: int) -> tuple[int, se
         if stream.frames > max_frames:
             raise MediaError(path, f"{stream.frames} frames are more than {max_frames}")
         frames, hidden, end = 0, 0, 0.0
-        times: list[int] = []
+        times = array("q")
         try:
             for packet in container.demux():
                 if packet.size == 0:

@@ -16,7 +16,8 @@ MEMORY = 1.5e9
 
 # Workers are started anew, and find no faces in noise: there any frame that is not nearly black has one.
 FUNCTIONS = """
-import resource
+from pathlib import Path
+
 from kdjax.data_pipeline import faces
 from kdjax.data_pipeline.builders import items
 
@@ -24,7 +25,11 @@ faces.make_detector = lambda name: lambda frame: [faces.Box(20, 10, 52, 42)] * i
 
 def process(task):
     result = items.process_item(task)
-    return {**result, "memory": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    # not getrusage's: that begins with what the process that started this one held
+    (most,) = (
+        line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line
+    )
+    return {**result, "memory": 1024 * int(most)}
 """
 
 pytestmark = pytest.mark.slow

@@ -189,6 +189,11 @@ def test_limit_spreads_over_the_split_and_keeps_the_index(dataset):
     batches = loader.evaluation_batches(dataset, ("raw",), split="test", batch_size=4, limit=5)
     rows = [i for b in batches for i, m in zip(b["index"], b["mask"], strict=True) if m]
     assert rows == [0, 5, 10, 14, 19]
+    batches = loader.evaluation_batches(
+        dataset, ("raw",), split="test", batch_size=4, limit=3, indices=np.array([1, 2, 5, 7, 11])
+    )
+    rows = [i for b in batches for i, m in zip(b["index"], b["mask"], strict=True) if m]
+    assert rows == [1, 5, 11]
     [whole] = loader.read_examples(dataset, "test", [8])
     assert whole["index"] == 8
 
@@ -249,3 +254,11 @@ class Memory:
 
     def source(self, split):
         return range(8)
+
+
+def test_other_ids_are_another_data_set_also_without_a_manifest(tiny_dataset, labelled_dataset):
+    one, other = (labelled_dataset(lambda number, by=by: number % by == 0) for by in (2, 3))
+    known = [prepared.open_dataset(folder) for folder in (tiny_dataset, one, other)]
+    assert [each.sizes for each in known] == [known[0].sizes] * 3
+    assert known[0].identity() == prepared.open_dataset(tiny_dataset).identity()
+    assert known[1].identity() != known[2].identity()

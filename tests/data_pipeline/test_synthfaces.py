@@ -62,6 +62,13 @@ def test_real_and_fake_take_turns_at_the_stored_positions():
     assert made["masks"][1].any()
 
 
+def test_a_number_of_people_that_is_enough_is_told():
+    with pytest.raises(ValueError, match="12 are enough"):
+        replace(SIZE, identities=11)
+    for identities in range(12, 200):
+        replace(SIZE, identities=identities)
+
+
 @pytest.mark.parametrize("identities", [12, 61])
 @pytest.mark.parametrize("clips", [1, 3])
 def test_no_person_crosses_splits_not_even_as_a_source(identities, clips):

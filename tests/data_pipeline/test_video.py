@@ -352,6 +352,24 @@ def test_compression_equals_what_a_file_would_hold(make, tmp_path):
     np.testing.assert_array_equal(compression.compress_clip(frames, 40), np.stack(read(path)[1]))
 
 
+def test_a_written_clip_is_that_file(make, tmp_path):
+    for frames in (make.moving_frames(9), make.moving_frames(3, 33, 47)):
+        path = tmp_path / "clip.mp4"
+        compression.write_clip(path, frames, 40)
+        media, found = read(path)
+        height, width = frames.shape[1:3]
+        assert (media.frames, media.rate) == (len(frames), 25)
+        assert media.size == (width + width % 2, height + height % 2)
+        np.testing.assert_array_equal(
+            np.stack(found)[:, :height, :width], compression.compress_clip(frames, 40)
+        )
+    with pytest.raises(ValueError, match="crf"):
+        compression.write_clip(tmp_path / "other.mp4", frames, 52)
+    with pytest.raises(FileNotFoundError):
+        compression.write_clip(tmp_path / "nowhere" / "clip.mp4", frames, 40)
+    assert [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
+
+
 def test_compression_keeps_count_place_and_repeats_itself(make):
     frames = make.moving_frames(9)
     light, heavy = compression.compress_clip(frames, 23), compression.compress_clip(frames, 40)

@@ -14,6 +14,9 @@ KINDS = FORGERIES[1:6]
 SPLIT_FRACTIONS = (0.6, 0.15, 0.25)
 """More test identities than usual: they cost no training time and steady the figures."""
 
+ENOUGH = 12
+"""Identities from which on every split has two, as a face swap needs."""
+
 _SOURCES = 4
 
 
@@ -52,8 +55,8 @@ class Size:
         fewest = min(list(_splits(self).values()).count(split) for split in SPLITS)
         if fewest < 2:
             raise ValueError(
-                f"identities={self.identities!r} leaves a split with {fewest}; each needs two, "
-                "a face swap takes its source from the same split"
+                f"identities={self.identities!r} leaves a split with {fewest}; each needs two, a face swap takes its "
+                f"source from the same split: {ENOUGH} are enough"
             )
 
     @property
