@@ -61,6 +61,8 @@ def get_config(
     # training images, balanced and spread over people; 0: all
     config.data.subset = 0
     config.data.subset_seed = 0
+    # kinds of forgery that are neither trained nor validated on, by name: what is tested then is unseen
+    config.data.leave_out = ()
     config.data.batch_size = 144
     # side of the crop in pixels; 0: as stored
     config.data.image_size = 0

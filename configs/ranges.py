@@ -3,19 +3,20 @@
 import math
 from typing import Any
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, check_pattern
 from kdjax.defaults import OPTIMIZERS, SCHEDULES, SELECTIONS
 from kdjax.extensions import NOTHING, Extensions
 
 POSITIVE = (
     *("data.batch_size", "evaluation.batch_size", "student.width"),
     *("train.balance_steps", "train.balance_every", "train.keep_best", "accumulation.steps"),
+    "train.log_every",
 )
 
 NOT_NEGATIVE = (
     *("train.epochs", "train.steps", "train.validations_per_epoch", "train.patience"),
     *("train.validation_interval", "train.head_epochs", "train.gradient_ratio_every"),
-    *("train.log_every", "train.devices", "train.save_every", "train.save_minutes"),
+    *("train.devices", "train.save_every", "train.save_minutes"),
     *("optimizer.learning_rate", "optimizer.rotation_learning_rate", "optimizer.momentum"),
     *("optimizer.epsilon", "optimizer.weight_decay", "optimizer.clip_norm"),
     *("optimizer.decay_epochs", "optimizer.decay_factor"),
@@ -79,5 +80,10 @@ def check_ranges(values: dict[str, Any], extensions: Extensions = NOTHING) -> No
         if key in choices and value not in choices[key] and not named:
             known = ", ".join(choice or "empty" for choice in choices[key])
             raise UserError(f"{key}={value!r} must be one of: {known}")
+    for pattern in values["optimizer.freeze"]:
+        try:
+            check_pattern("optimizer.freeze", pattern)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     if not (values["train.steps"] or values["train.epochs"]):
         raise UserError("train.steps and train.epochs are both 0; set one of them")

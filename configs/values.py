@@ -11,7 +11,10 @@ WORDS = {
     **dict.fromkeys(("false", "f", "0", "no", "n"), False),
 }
 
-LISTS_OF_NAMES = ("qualities", "parts", "layers", "features", "teacher_features")
+LISTS_OF_PATTERNS = ("freeze",)
+"""Fields whose elements are regular expressions: a bracket at the beginning of one need be no list's."""
+
+LISTS_OF_NAMES = ("qualities", "parts", "layers", "features", "teacher_features", "leave_out")
 """Fields whose elements never have a comma in them."""
 
 
@@ -39,7 +42,10 @@ def convert(key: str, value: Any, default: Any, empty: bool = False) -> Any:
     if isinstance(default, tuple):
         if is_none(value):
             raise UserError(f"{key} cannot be empty; it is {default!r}")
-        if not isinstance(value, str | list | tuple) or (isinstance(value, str) and _odd(value)):
+        odd = isinstance(value, str) and _odd(value)
+        if odd and key.rpartition(".")[2] in LISTS_OF_PATTERNS:
+            return tuple(filter(None, (part.strip() for part in value.split(","))))
+        if odd or not isinstance(value, str | list | tuple):
             raise wrong
         of_texts = not default or isinstance(default[0], str)
         parts = _parts(value, of_texts) if isinstance(value, str) else value

@@ -157,3 +157,28 @@ def test_broken_program_is_one_line(tmp_path, text, message):
 def test_what_is_no_configuration_is_said(wrong):
     with pytest.raises(UserError, match=r"a configuration is a ConfigDict"):
         configs.checked(wrong)
+
+
+def test_a_pattern_is_named_with_what_is_wrong_with_it():
+    with pytest.raises(
+        UserError, match=r"^optimizer\.freeze='\(\[' is no regular expression: unterm"
+    ):
+        configs.load("supervised:resnet_tiny", {"optimizer.freeze": "(["})
+    with pytest.raises(
+        UserError, match=r"^optimizer\.freeze='a\)' is no regular expression: unbalan"
+    ):
+        configs.load("supervised:resnet_tiny", {"optimizer.freeze": "stem,a)"})
+    # a bracket at the beginning is a list's or a pattern's
+    for text, found in (
+        ("(stem|stage1)/kernel", ("(stem|stage1)/kernel",)),
+        ("[ab]c,d", ("[ab]c", "d")),
+        ("(stem,stage1)", ("stem", "stage1")),
+        ("['stem', 'stage1']", ("stem", "stage1")),
+    ):
+        config = configs.load("supervised:resnet_tiny", {"optimizer.freeze": text})
+        assert tuple(config.optimizer.freeze) == found
+
+
+def test_a_log_of_no_steps_is_refused():
+    with pytest.raises(UserError, match=r"^train\.log_every=0 must be greater than 0$"):
+        configs.load("supervised:resnet_tiny", {"train.log_every": "0"})
