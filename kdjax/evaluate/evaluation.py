@@ -32,6 +32,8 @@ class Evaluation:
       step: the training step of the network, None if not known.
       parameters: how many numbers the network learns, None if not known.
       dataset: what the scores were computed on, as JSON.
+      per_dataset: `{quality or "overall": {data set: {"count", metric: value}}}` where several were evaluated as
+        one, else empty.
     """
 
     scores: dict[str, np.ndarray]
@@ -41,6 +43,7 @@ class Evaluation:
     step: int | None = None
     parameters: int | None = None
     dataset: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    per_dataset: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -57,6 +60,7 @@ class Evaluation:
             "counts": self.counts,
             "metrics": _finite_or_none(self.metrics),
             "per_forgery": _finite_or_none(self.per_forgery),
+            **({"per_dataset": _finite_or_none(self.per_dataset)} if self.per_dataset else {}),
         }
 
     def save(self, folder: str | os.PathLike[str], split: str) -> Path:
@@ -130,14 +134,19 @@ def _assemble(document: Any, arrays: dict[str, np.ndarray]) -> Evaluation:
         scores,
         columns,
         {name: _numbers(entry) for name, entry in document["metrics"].items()},
-        {
-            quality: {kind: _numbers(entry) for kind, entry in kinds.items()}
-            for quality, kinds in document["per_forgery"].items()
-        },
+        _tables(document["per_forgery"]),
         _integer(document.get("step")),
         _integer(document.get("parameters")),
         dict(document.get("dataset") or {}),
+        _tables(document.get("per_dataset") or {}),
     )
+
+
+def _tables(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        quality: {name: _numbers(entry) for name, entry in entries.items()}
+        for quality, entries in found.items()
+    }
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:

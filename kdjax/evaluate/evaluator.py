@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from kdjax.checks import UserError
-from kdjax.data_pipeline.dataset import forgery_name
-from kdjax.evaluate.evaluation import COLUMNS, OVERALL, Evaluation
-from kdjax.evaluate.metrics import area_under_curve, binary_metrics, video_auc
+from kdjax.evaluate.evaluation import COLUMNS, Evaluation
+from kdjax.evaluate.metrics import warn_of_one_class
+from kdjax.evaluate.parts import Part, summarize_parts
 from kdjax.types import FORGERIES, Batch
 
 Predict = Callable[[np.ndarray], tuple[Any, Any]]
@@ -88,53 +88,14 @@ def summarize(
     Overall, one image in several qualities is several examples, which are not each other's
     neighbours in R@1, and one video in several qualities is several videos.
     """
-    metrics: dict[str, dict[str, float]] = {}
-    per_forgery: dict[str, dict[str, dict[str, float]]] = {}
-    for name in (*scores, OVERALL):
-        used = list(scores) if name == OVERALL else [name]
-        if name == OVERALL and len(used) == 1:
-            metrics[name], per_forgery[name] = metrics[used[0]], per_forgery[used[0]]
-            continue
-        labels, forgery, video, index = (
-            np.tile(columns[key], len(used)) for key in ("labels", "forgery", "video", "index")
-        )
-        pooled_scores = np.concatenate([scores[quality] for quality in used])
-        metrics[name] = binary_metrics(
-            pooled_scores,
-            labels,
-            embeddings=None
-            if embeddings is None
-            else np.concatenate([embeddings[q] for q in used]),
-            groups=index if len(used) > 1 else None,
-        )
-        metrics[name]["video_auc"] = video_auc(
-            pooled_scores, labels, _distinct(video, copies=len(used))
-        )
-        per_forgery[name] = _by_forgery(pooled_scores, labels, forgery, forgeries)
+    parts = {
+        quality: Part(values, columns, None if embeddings is None else embeddings[quality])
+        for quality, values in scores.items()
+    }
+    warn_of_one_class(np.asarray(columns["labels"]))
+    metrics, per_forgery = summarize_parts(parts, forgeries)
     kept = {quality: np.clip(values, 0, 1, dtype=np.float32) for quality, values in scores.items()}
     return Evaluation(kept, dict(columns), metrics, per_forgery, **facts)
-
-
-def _distinct(ids: np.ndarray, *, copies: int) -> np.ndarray:
-    """Returns ids `[copies * N]` renumbered so that no two copies share one."""
-    _, numbers = np.unique(ids, return_inverse=True)
-    return (numbers.reshape(copies, -1) + len(ids) * np.arange(copies)[:, None]).reshape(-1)
-
-
-def _by_forgery(
-    scores: np.ndarray, labels: np.ndarray, forgery: np.ndarray, forgeries: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    real = labels == 0
-    found = {}
-    for kind in np.unique(forgery[~real]):
-        fakes = ~real & (forgery == kind)
-        chosen = real | fakes
-        found[forgery_name(forgeries, kind)] = {
-            "auc": area_under_curve(scores[chosen], labels[chosen]),
-            "accuracy": binary_metrics(scores[fakes], labels[fakes])["accuracy"],
-            "count": int(fakes.sum()),
-        }
-    return found
 
 
 def _score(predict: Predict, batch: Batch, qualities: Sequence[str]) -> dict[str, np.ndarray]:

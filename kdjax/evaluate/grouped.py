@@ -75,7 +75,7 @@ class Summary:
         common = sorted(set(group.runs) & set(reference.runs))
         evaluations = [side.runs[seed] for side in (group, reference) for seed in common]
         first = evaluations[0] if evaluations else None
-        if first is None or not all(_same_images(first, other, quality) for other in evaluations):
+        if first is None or not all(same_images(first, other, quality) for other in evaluations):
             return None
         observed = [
             [auc_of(side.runs[seed], quality) for seed in common] for side in (group, reference)
@@ -111,7 +111,7 @@ def _qualities(run: Evaluation, quality: str) -> tuple[str, ...]:
     return tuple(run.scores) if quality == OVERALL else (quality,)
 
 
-def _same_images(first: Evaluation, other: Evaluation, quality: str) -> bool:
+def same_images(first: Evaluation, other: Evaluation, quality: str) -> bool:
     """Returns whether two evaluations have scores of the same images, and an AUC, in a quality."""
     return all(
         np.array_equal(first.columns[name], other.columns[name])

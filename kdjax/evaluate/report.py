@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from kdjax.checks import UserError
-from kdjax.evaluate import figures, sections
-from kdjax.evaluate.grouped import Line
-from kdjax.evaluate.membership import Membership, group_alike, groups_of
-from kdjax.evaluate.runs import Run, config_differences, read_runs, train_command
+from kdjax.evaluate import sections
+from kdjax.evaluate.membership import Membership, group_alike
+from kdjax.evaluate.page import context
+from kdjax.evaluate.page.configurations import versions
+from kdjax.evaluate.page.costs import Cost
+from kdjax.evaluate.runs import Run, read_runs, train_command
 from kdjax.evaluate.samples import Sample
-from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
-from kdjax.evaluate.tables import qualities_of
+from kdjax.evaluate.spectrum import SpectrumDifference
 from kdjax.evaluate.templating import environment
 from kdjax.files import write_text
 
@@ -35,6 +35,7 @@ def write_report(
     spectrum: SpectrumDifference | None = None,
     defaults: Defaults | None = None,
     membership: Membership | None = None,
+    costs: Mapping[int, Cost] | None = None,
 ) -> Path:
     """Writes the report and returns its path.
 
@@ -48,16 +49,58 @@ def write_report(
       defaults: gives a configuration's defaults, so that the commands can name what differs.
       membership: which runs are one row with several seeds; by default those whose configurations differ in
         their seeds alone.
+      costs: what the networks cost, by the run's number; what is left out the page says it does not know.
 
     Raises:
       UserError: a folder is not a run, or the output cannot be written.
     """
-    output = Path(output)
     read = read_runs(runs, split)
-    if spectrum is None and samples:
-        spectrum = _spectrum_of(samples)
+    return write_page(
+        read,
+        Path(output),
+        split=split,
+        title=title,
+        samples=samples,
+        spectrum=spectrum,
+        membership=membership,
+        costs=costs,
+        commands=_commands(read, Path(output), split, defaults),
+    )
+
+
+def write_page(
+    read: Sequence[Run],
+    output: Path,
+    *,
+    split: str,
+    title: str,
+    commands: Sequence[str],
+    samples: Sequence[Sample] = (),
+    spectrum: SpectrumDifference | None = None,
+    membership: Membership | None = None,
+    costs: Mapping[int, Cost] | None = None,
+    unit: str = "videos",
+    of_runs: bool = True,
+) -> Path:
+    """Writes the page on runs that were read, or on what looks like them; see `write_report`.
+
+    Args:
+      read: runs; scores from elsewhere are one with an evaluation and nothing else.
+      output: the HTML file; replaced whole.
+      split: what the evaluations are called.
+      title: the page's heading.
+      commands: what makes it again.
+      samples: see `write_report`.
+      spectrum: likewise.
+      membership: likewise.
+      costs: likewise.
+      unit: what the evaluations' videos are, where images are their own: `images`.
+      of_runs: whether these are runs, whose folders are looked into for what else there is.
+
+    Raises:
+      UserError: the output cannot be written.
+    """
     member = membership or group_alike(read)
-    grouped = sections.grouped_tables(groups_of(read, member), member.baseline, qualities_of(read))
     page = (
         environment()
         .get_template("report.html")
@@ -66,16 +109,15 @@ def write_report(
             split=split,
             plotly=Markup(get_plotlyjs()),  # noqa: S704 the library's own file
             runs=[sections.overview(run, position) for position, run in enumerate(read)],
-            data=sections.evaluated_data(read),
-            results=sections.results_table(read),
-            forgeries=sections.forgery_table(read),
-            baseline=member.baseline,
-            grouped=grouped,
-            intervals=_intervals(grouped),
-            samples=[sections.sample_card(sample, read) for sample in samples],
-            differences=config_differences(read),
-            commands=_commands(read, output, split, defaults),
-            **_figures(read, spectrum),
+            commands=commands,
+            versions=versions(),
+            of_runs=of_runs,
+            **context.of_evaluations(read, member, unit),
+            **(
+                context.of_runs(read, split, output.parent, samples, spectrum, costs or {})
+                if of_runs
+                else {}
+            ),
         )
     )
     try:
@@ -83,80 +125,6 @@ def write_report(
     except OSError as error:
         raise UserError(f"cannot write the report {output}: {error.strerror}") from error
     return output
-
-
-def _spectrum_of(samples: Sequence[Sample]) -> SpectrumDifference | None:
-    complete = [sample for sample in samples if {"raw", "c40"} <= set(sample.images)]
-    if not complete:
-        return None
-    return spectrum_difference(
-        {
-            "image": {quality: sample.images[quality][None] for quality in ("raw", "c40")},
-            "label": np.array([sample.label]),
-        }
-        for sample in complete
-    )
-
-
-def _figures(runs: Sequence[Run], spectrum: SpectrumDifference | None) -> dict[str, Any]:
-    """Returns the figures as safe HTML; texts in them are escaped where they are made."""
-    terms, ratios = {}, {}
-    for position, run in enumerate(runs):
-        if names := figures.term_names(run):
-            terms[position] = figures.run_curves(run, names, f"terms-{position}", "loss")
-        if names := figures.ratio_names(run):
-            ratios[position] = figures.run_curves(run, names, f"ratios-{position}", "ratio")
-    compared = {
-        caption: figures.compared_curves(runs, kind, name, f"{kind}-{name}")
-        for caption, kind, name in (
-            ("Validation accuracy", "validation", "accuracy"),
-            ("Validation AUC", "validation", "auc"),
-            ("Training accuracy", "train", "accuracy"),
-        )
-    }
-    roc = {
-        quality: figures.roc(runs, quality, f"roc-{position}")
-        for position, quality in enumerate(qualities_of(runs))
-    }
-    return {
-        "terms": _safe(terms),
-        "ratios": _safe(ratios),
-        "compared": _safe(compared),
-        "roc": _safe(roc),
-        "spectrum": spectrum,
-        "spectra": {}
-        if spectrum is None
-        else _safe(
-            {
-                **{
-                    label: figures.spectrum_map(spectrum, label, f"spectrum-{label}")
-                    for label in spectrum.maps
-                },
-                "by frequency": figures.spectrum_profile(spectrum, "spectrum-profile"),
-            }
-        ),
-    }
-
-
-def _intervals(grouped: Mapping[str, Sequence[Line]]) -> dict[str, Markup]:
-    found: dict[str, str | None] = {}
-    for position, (quality, lines) in enumerate(grouped.items()):
-        found[f"AUC, {quality}"] = figures.interval_plot(
-            [(line.name, line.auc) for line in lines], "AUC", f"intervals-{position}"
-        )
-        compared = [(line.name, line.comparison.bootstrap) for line in lines if line.comparison]
-        found[f"difference, {quality}"] = figures.interval_plot(
-            compared, "difference of AUC", f"differences-{position}", zero=True
-        )
-    return _safe(found)
-
-
-def _safe(fragments: Mapping[Any, str | None]) -> dict[Any, Markup]:
-    return {
-        key: Markup(text)  # noqa: S704 Plotly's JSON, in which < and / are escaped
-        for key, text in fragments.items()
-        if text is not None
-    }
 
 
 def _commands(

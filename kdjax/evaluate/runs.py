@@ -58,7 +58,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]], split: str = "test") -> l
         raise UserError(f"no run has an evaluation on {split!r}; there are: {', '.join(kept)}")
     return [
         _read_run(folder, name, split)
-        for folder, name in zip(folders, _short_names(folders), strict=True)
+        for folder, name in zip(folders, short_names(folders), strict=True)
     ]
 
 
@@ -145,7 +145,7 @@ def _finite_numbers(line: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _short_names(folders: Sequence[Path]) -> list[str]:
+def short_names(folders: Sequence[Path]) -> list[str]:
     """Returns the last part of each path, with as many before it as it takes to be distinct."""
     parts = [folder.resolve().parts for folder in folders]
     longest = max(map(len, parts))

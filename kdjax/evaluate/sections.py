@@ -1,7 +1,7 @@
 """What the report's tables and cards say, as plain values for the template."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,54 @@ from kdjax.data_pipeline.builders.schema import encode_png
 from kdjax.evaluate import figures
 from kdjax.evaluate.grouped import Group, Line, Summary
 from kdjax.evaluate.metrics import THRESHOLD
+from kdjax.evaluate.page.table import Row, Table, number, text
 from kdjax.evaluate.runs import Run, describe
 from kdjax.evaluate.samples import Sample
-from kdjax.evaluate.tables import LOWER_IS_BETTER, METRICS, best_runs, metric, qualities_of
 from kdjax.types import LABELS, QUALITIES
-
-REPORT_RESAMPLES = 2000
-"""Draws of the report's bootstraps: fewer than the sweep's own, in four qualities at once."""
 
 
 def overview(run: Run, position: int) -> dict[str, Any]:
-    """Returns what a reader wants to know of a run first, and what is missing in it."""
-    evaluated = run.evaluation.step if run.evaluation else None
-    return {
-        "name": run.name,
-        "style": figures.line_style(position),
-        "notes": run.notes,
-        "evaluated": evaluated,
-        **describe(run),
-    }
+    """Returns what stands for a run all over the page, and what is missing in it."""
+    return {"name": run.name, "style": figures.line_style(position), "notes": run.notes}
+
+
+def overview_table(runs: Sequence[Run]) -> Table:
+    """Returns what a reader wants to know of each run first."""
+    heads = ("method", "network", "trained on", "teacher", "steps", "evaluated at")
+    rows = []
+    for position, run in enumerate(runs):
+        facts = describe(run)
+        evaluated = run.evaluation.step if run.evaluation else None
+        cells = [text(facts[name]) for name in ("method", "network", "qualities", "teacher")]
+        cells += [number(facts["steps"], "%d"), number(evaluated, "%d")]
+        rows.append(Row(position, run.name, cells))
+    return Table("What the runs are", "run", heads, rows, frozenset(range(4)))
+
+
+def learnt_table(runs: Sequence[Run]) -> Table:
+    """Returns what the learning curves come to: where validation was best, and what was logged last."""
+    heads = (
+        "best validation AUC",
+        "at step",
+        "best validation acc",
+        "last training acc",
+        "last loss",
+    )
+    rows = []
+    for position, run in enumerate(runs):
+        validated = [line for line in run.validation if "auc" in line]
+        best = max(validated, key=lambda line: line["auc"], default={})
+        accuracies = [line["accuracy"] for line in run.validation if "accuracy" in line]
+        last = run.train[-1] if run.train else {}
+        cells = [
+            number(best.get("auc")),
+            number(best.get("step"), "%d"),
+            number(max(accuracies, default=None)),
+            number(last.get("accuracy")),
+            number(last.get("loss"), "%.4g"),
+        ]
+        rows.append(Row(position, run.name, cells))
+    return Table("What the learning curves come to", "run", heads, rows)
 
 
 def evaluated_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -44,7 +73,8 @@ def evaluated_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "facts": facts,
                 "counts": counts,
                 "videos": len(np.unique(run.evaluation.columns["video"])),
-                "identities": len(np.unique(run.evaluation.columns["identity"])),
+                # -1 where nobody knows
+                "identities": len(np.setdiff1d(run.evaluation.columns["identity"], [-1])),
                 "runs": [],
             },
         )
@@ -52,54 +82,13 @@ def evaluated_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def results_table(runs: Sequence[Run]) -> dict[str, Any]:
-    """Returns the table of metrics: qualities and their metrics across, runs down."""
-    columns = [
-        (quality, name)
-        for quality in qualities_of(runs)
-        for name in METRICS
-        if any(metric(run, quality, name) is not None for run in runs)
-    ]
-    values = [[metric(run, *column) for column in columns] for run in runs]
-    best = [
-        best_runs([row[position] for row in values], lower=name in LOWER_IS_BETTER)
-        for position, (_, name) in enumerate(columns)
-    ]
-    groups = list(dict.fromkeys(quality for quality, _ in columns))
-    return {
-        "groups": [(group, sum(quality == group for quality, _ in columns)) for group in groups],
-        "heads": [METRICS[name] for _, name in columns],
-        "rows": [
-            [(value, best[across][down]) for across, value in enumerate(row)]
-            for down, row in enumerate(values)
-        ],
-    }
-
-
 def grouped_tables(
-    groups: Sequence[Group], baseline: str, qualities: Sequence[str]
+    groups: Sequence[Group], baseline: str, qualities: Sequence[str], summary: Summary
 ) -> dict[str, list[Line]]:
     """Returns the lines of rows over their seeds in each quality; nothing where no row has two seeds."""
     if not baseline and all(len(group.runs) < 2 for group in groups):
         return {}
-    summary = Summary(resamples=REPORT_RESAMPLES)
     return {quality: summary.lines(groups, baseline, quality) for quality in qualities}
-
-
-def forgery_table(runs: Sequence[Run]) -> dict[str, Any]:
-    """Returns the table of AUC by kind of forgery: kinds across, runs down within each quality."""
-    entries = [run.evaluation.per_forgery if run.evaluation else {} for run in runs]
-    kinds = list(dict.fromkeys(kind for entry in entries for row in entry.values() for kind in row))
-    groups = [
-        (quality, [[_auc(entry, quality, kind) for kind in kinds] for entry in entries])
-        for quality in qualities_of(runs)
-    ]
-    return {"kinds": kinds, "groups": groups}
-
-
-def _auc(entry: Mapping[str, Any], quality: str, kind: str) -> float | None:
-    value = entry.get(quality, {}).get(kind, {}).get("auc", np.nan)
-    return value if np.isfinite(value) else None
 
 
 def sample_card(sample: Sample, runs: Sequence[Run]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def weighted_auc(
       The AUC; NaN where a class has no weight.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
-    _check_finite(scores)
+    check_finite(scores)
     values, place = np.unique(scores, return_inverse=True)
     mass = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
     fake = np.bincount(place, weights=mass * (labels == 1), minlength=len(values))
@@ -148,7 +148,7 @@ def resampled_auc(
       ValueError: scores are not finite, or `draws` is of another number of videos.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
-    _check_finite(scores)
+    check_finite(scores)
     ids, place = np.unique(np.asarray(videos), return_inverse=True)
     if draws.ndim != 2 or draws.shape[1] != len(ids):
         raise ValueError(f"draws has shape {draws.shape} for {len(ids)} videos; [R, V] is expected")
@@ -283,7 +283,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return found.tolist()
 
 
-def _check_finite(scores: np.ndarray) -> None:
+def check_finite(scores: np.ndarray) -> None:
+    """Raises ValueError unless all scores are finite."""
     bad = int(np.count_nonzero(~np.isfinite(scores)))
     if bad:
         raise ValueError(f"{bad} of {scores.size} scores are not finite; an AUC needs all of them")

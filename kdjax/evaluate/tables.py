@@ -7,6 +7,7 @@ from typing import Any
 
 from kdjax.evaluate.evaluation import OVERALL
 from kdjax.evaluate.runs import Run, describe, read_runs
+from kdjax.evaluate.statistics import Interval
 from kdjax.types import QUALITIES
 
 METRICS = {
@@ -17,6 +18,23 @@ METRICS = {
     "video_auc": "video AUC",
 }
 """Metrics that are shown, with the heading of their column."""
+
+HEADINGS = {
+    **METRICS,
+    "balanced_accuracy": "balanced acc",
+    "average_precision": "AP",
+    "tpr_at_fpr_0.01": "TPR at 1 % FPR",
+    "tpr_at_fpr_0.001": "TPR at 0.1 % FPR",
+    "log_loss": "log loss",
+    "brier": "Brier",
+    "calibration_error": "calibration error",
+    "video_accuracy": "video acc",
+    "video_average_precision": "video AP",
+    "video_eer": "video EER",
+    "video_max_auc": "video AUC (max)",
+    "video_top_auc": "video AUC (top)",
+}
+"""What tables of scores show beside them."""
 
 LOWER_IS_BETTER = frozenset({"eer"})
 
@@ -71,6 +89,18 @@ def result_rows(
                 row[f"{quality} {METRICS[name]}"] = metric(run, quality, name)
         rows.append(row)
     return rows
+
+
+def interval_text(interval: Interval) -> str:
+    """Returns an estimate with its bounds as text; nothing where it is not defined.
+
+    >>> interval_text(Interval(0.91234, 0.88, 0.94)), interval_text(Interval(0.5, float("nan"), float("nan")))
+    ('0.912 [0.880, 0.940]', '0.500')
+    """
+    if not math.isfinite(interval.estimate):
+        return ""
+    bounds = f" [{interval.low:.3f}, {interval.high:.3f}]" if math.isfinite(interval.low) else ""
+    return f"{interval.estimate:.3f}{bounds}"
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:

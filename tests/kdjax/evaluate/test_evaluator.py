@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.exceptions import UndefinedMetricWarning
 
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
@@ -174,8 +175,12 @@ def test_what_is_saved_is_read_again(tmp_path):
 def test_what_is_not_defined_is_null_in_the_file(tmp_path):
     examples = make_examples()
     examples["label"] = np.ones(22, np.int64)
-    path = evaluate(brightness, batched(examples, 8), ("raw",)).save(tmp_path, "test")
-    assert json.loads(path.read_text())["metrics"]["raw"]["auc"] is None
+    with pytest.warns(UndefinedMetricWarning, match="all 22 examples are fake") as told:
+        found = evaluate(brightness, batched(examples, 8), QUALITIES)
+    assert len(told) == 1
+    path = found.save(tmp_path, "test")
+    stored = json.loads(path.read_text())["metrics"]["raw"]
+    assert stored["auc"] is stored["video_auc"] is stored["log_loss"] is None
     assert math.isnan(Evaluation.load(tmp_path, "test").metrics["raw"]["auc"])
 
 

@@ -160,10 +160,10 @@ def test_report_of_a_sweep_shows_the_table_and_plots_and_escapes_names(make, tmp
     membership = read_membership(folder)
     page = write_report(list(membership.runs), tmp_path / "r.html", membership=membership)
     text = page.read_text()
-    seeds = text[text.index('<section id="seeds">') : text.index('<section id="curves">')]
+    seeds = text[text.index('<section id="seeds"') : text.index('<section id="roc"')]
     assert "&lt;/td&gt;&lt;script&gt;alert(1)" in seeds
     assert "<script>alert" not in seeds
-    assert seeds.count("baseline</td>") == 4
+    assert seeds.count("(baseline)</span>") == 4
     assert 'id="intervals-0"' in seeds
     assert 'id="differences-3"' in seeds
     assert "Differences are to <em>alone</em>" in seeds
@@ -171,4 +171,4 @@ def test_report_of_a_sweep_shows_the_table_and_plots_and_escapes_names(make, tmp
 
 def test_report_of_single_runs_has_no_such_table(make, tmp_path):
     runs = [make.run(tmp_path / "a"), make.run(tmp_path / "b")]
-    assert '<section id="seeds">' not in write_report(runs, tmp_path / "r.html").read_text()
+    assert '<section id="seeds"' not in write_report(runs, tmp_path / "r.html").read_text()

@@ -3,15 +3,13 @@ import math
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
+from sklearn.exceptions import UndefinedMetricWarning
 
 from kdjax.checks import UserError
-from kdjax.evaluate.metrics import (
-    binary_metrics,
-    equal_error_rate,
-    recall_at_1,
-    roc_points,
-    video_auc,
-)
+from kdjax.evaluate.curves import equal_error, equal_error_rate
+from kdjax.evaluate.metrics import binary_metrics, roc_points
+from kdjax.evaluate.neighbours import recall_at_1
+from kdjax.evaluate.videos import video_auc
 
 
 def random_set(count=60, seed=0):
@@ -93,6 +91,49 @@ def test_recall_is_undefined_without_a_neighbour():
     assert math.isnan(recall_at_1(np.zeros((2, 2)), np.array([0, 1]), groups=np.array([7, 7])))
 
 
+def test_an_example_of_weight_two_is_two_examples():
+    scores, labels, _ = random_set()
+    weights = np.random.default_rng(2).integers(0, 3, 60)
+    twice = binary_metrics(np.repeat(scores, weights), np.repeat(labels, weights))
+    assert binary_metrics(scores, labels, weights=weights) == pytest.approx(twice)
+
+
+@pytest.mark.parametrize("weights", [[1.0, -1.0], [1.0, np.inf]])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(ValueError, match="weights must be finite and at least 0"):
+        binary_metrics([0.1, 0.9], [0, 1], weights=weights)
+
+
+def test_logits_keep_their_order_where_probabilities_are_all_one():
+    logits, labels = np.array([90.0, 100.0, 110.0, 120.0]), np.array([0, 1, 0, 1])
+    found = binary_metrics(logits, labels, logits=True)
+    assert found["auc"] == pytest.approx(3 / 4)
+    assert found["accuracy_fake"] == 1.0
+    assert found["brier"] == pytest.approx(1 / 2)
+    assert 90 < found["eer_threshold"] < 120
+    with pytest.raises(
+        ValueError, match=r"\[90, 120\]; probabilities in \[0, 1\] are expected, or"
+    ):
+        binary_metrics(logits, labels)
+
+
+def test_fakes_found_at_a_rate_of_false_alarms_by_hand():
+    # of 100 reals one alone scores above 0.9: at 1 % it may, at 0.1 % none may
+    scores = np.concatenate([np.linspace(0, 0.5, 99), [0.95], [0.4, 0.92, 0.96, 0.97]])
+    labels = np.concatenate([np.zeros(100, int), np.ones(4, int)])
+    found = binary_metrics(scores, labels)
+    assert found["tpr_at_fpr_0.01"] == pytest.approx(3 / 4)
+    assert found["tpr_at_fpr_0.001"] == pytest.approx(2 / 4)
+
+
+def test_the_threshold_of_the_equal_error_rate_decides_as_the_rate_says():
+    scores, labels = np.array([0.1, 0.6, 0.3, 0.7, 0.9]), np.array([0, 0, 1, 1, 1])
+    # nearest: one of two reals above, one of three fakes below
+    threshold = equal_error(scores, labels).threshold
+    assert threshold == pytest.approx((0.3 + 0.6) / 2)
+    assert equal_error(np.array([0.5, 0.5]), np.array([0, 1])).threshold == 0.5
+
+
 def test_padding_counts_nowhere():
     scores, labels, points = random_set()
     padded = binary_metrics(
@@ -105,9 +146,13 @@ def test_padding_counts_nowhere():
 
 
 def test_one_class_alone_has_no_auc_and_no_eer():
-    found = binary_metrics([0.2, 0.7], [1, 1])
-    assert found["accuracy"] == 0.5
-    assert all(math.isnan(found[name]) for name in ("auc", "eer", "accuracy_real"))
+    with pytest.warns(UndefinedMetricWarning, match="all 2 examples are fake") as told:
+        found = binary_metrics([0.2, 0.7], [1, 1], embeddings=[[0.0], [1.0]])
+    assert len(told) == 1
+    assert found["accuracy"] == found["accuracy_fake"] == 0.5
+    defined = ("accuracy", "accuracy_fake")
+    assert all(math.isnan(value) for name, value in found.items() if name not in defined)
+    assert {"log_loss", "tpr_at_fpr_0.01", "recall_at_10", "eer_threshold"} <= set(found)
     assert [points.size for points in roc_points([0.2, 0.7], [1, 1])] == [0, 0]
 
 

@@ -6,22 +6,18 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from kdjax.checks import UserError
-from kdjax.evaluate.report import write_report
+from kdjax.evaluate.intervals import evaluation_intervals
+from kdjax.evaluate.report import write_page, write_report
+from kdjax.evaluate.runs import read_runs
 from kdjax.evaluate.samples import Sample, pick_samples
 from kdjax.evaluate.spectrum import spectrum_difference
 from kdjax.types import FORGERIES
+from kdjax.version import __version__
 
 HOSTILE = "<script>alert(1)<\\script>\"'&{{7*7}}<img src=x onerror=alert(2)>"
 SECTIONS = (
-    "runs",
-    "results",
-    "curves",
-    "roc",
-    "forgeries",
-    "samples",
-    "spectrum",
-    "configuration",
-    "reproduce",
+    *("summary", "runs", "results", "roc", "forgeries", "calibration", "robustness", "samples"),
+    *("heat", "embeddings", "spectrum", "curves", "costs", "configuration", "reproduce"),
 )
 
 
@@ -107,7 +103,10 @@ def report(make, tmp_path_factory):
 def test_every_section_is_there_and_linked(report):
     page, _ = read_page(report)
     assert page.sections == list(SECTIONS)
-    assert [link.removeprefix("#") for link in page.attributes("href")] == list(SECTIONS)
+    # the first leads past the others
+    skip, *links = [link.removeprefix("#") for link in page.attributes("href")]
+    assert skip == "summary"
+    assert links == list(SECTIONS)
 
 
 def test_the_page_loads_nothing(report):
@@ -140,10 +139,81 @@ def test_plotly_is_given_escaped_texts(report):
     assert r"\u003cimg" not in scripts
 
 
+def test_the_summary_comes_first_and_says_what_it_does_not_know(report):
+    _, own = read_page(report)
+    lead = own[own.index('<section id="summary"') : own.index('<section id="runs"')]
+    assert "add cannot be compared with the others (AUC" in lead
+    assert "one seed and 30 videos" in lead
+    assert "Not compared, as evaluated on other images: &lt;script&gt;" in lead
+    assert own.index('id="summary"') < own.index('id="runs"') < own.index('id="results"')
+
+
+def test_intervals_are_those_of_the_evaluation(report, make):
+    _, own = read_page(report)
+    found = evaluation_intervals(make.evaluation(), "c40", ("auc",))["auc"]
+    assert f"<small>{found.low:.3f} to {found.high:.3f}</small>" in own
+
+
+def test_what_is_missing_names_the_command_that_makes_it(report):
+    text = read_page(report)[0].text()
+    for command in (
+        "evaluate RUN --calibrate",
+        "evaluate RUN --protocol corruptions",
+        "explain RUN",
+    ):
+        assert f"kdjax {command}" in text
+
+
+def test_the_whole_configuration_is_there(report):
+    own = read_page(report)[1]
+    assert "<dt>optimizer.learning_rate</dt><dd>0.0002</dd>" in own
+    assert f"kdjax {__version__}" in own
+
+
+def test_every_table_has_a_caption_and_headings_with_scope(report):
+    page, _ = read_page(report)
+    tables = [
+        attrs for tag, attrs in page.elements if tag == "table" and attrs.get("class") == "data"
+    ]
+    assert len(tables) == sum(tag == "caption" for tag, _ in page.elements) > 10
+    heads = [attrs for tag, attrs in page.elements if tag == "th"]
+    assert all(attrs.get("scope") in ("row", "col") for attrs in heads)
+    regions = [attrs["aria-label"] for _, attrs in page.elements if attrs.get("role") == "region"]
+    assert len(regions) == len(set(regions))
+
+
+def test_every_picture_and_figure_is_told_in_words(report):
+    page, _ = read_page(report)
+    pictures = [attrs for tag, attrs in page.elements if tag == "img" and "src" in attrs]
+    assert pictures
+    assert all(attrs["alt"] for attrs in pictures)
+    figures = sum(tag == "figure" for tag, _ in page.elements)
+    told = [attrs for tag, attrs in page.elements if tag == "div" and attrs.get("role") == "img"]
+    assert len(told) == figures > 5
+    assert all(attrs["aria-label"] for attrs in told)
+
+
+def test_scores_from_elsewhere_have_no_sections_of_runs(make, tmp_path):
+    run = read_runs([make.run(tmp_path / "add")])[0]
+    path = write_page(
+        [run],
+        tmp_path / "r.html",
+        split="scores",
+        title="t",
+        commands=["c"],
+        unit="images",
+        of_runs=False,
+    )
+    page, _ = read_page(path)
+    assert page.sections == ["summary", "results", "roc", "forgeries", "reproduce"]
+    assert "30 videos" not in page.text()
+    assert "the only one to use" in page.text()
+
+
 def test_results_are_shown_and_the_best_is_marked(report, make):
     _, own = read_page(report)
     value = f"{make.evaluation().metrics['c40']['auc']:.3f}"
-    assert f'<td class="number best">{value}</td>' in own
+    assert f'<span class="best">{value}</span>' in own
     assert "1,234,567" in own
     assert "60 images (30 real, 30 fake) of 30 videos and 6 identities" in own
     assert "not all evaluated on the same data" in own
@@ -170,7 +240,7 @@ def test_scores_of_another_data_set_are_not_shown(make, tmp_path):
     sample = make_samples()[0]
     strange = Sample(sample.index, 1 - sample.label, "mouth", sample.images)
     path = write_report([make.run(tmp_path / "add")], tmp_path / "r.html", samples=[strange])
-    assert "aria-label" not in read_page(path)[1].split("<article>")[1]
+    assert "aria-label" not in read_page(path)[1].split("article>")[1]
 
 
 def test_terms_ratios_roc_and_spectra_are_drawn(report):

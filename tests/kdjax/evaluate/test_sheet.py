@@ -2,6 +2,7 @@
 
 import re
 
+from kdjax.checks import counted
 from kdjax.cli import main
 from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.evaluate.sheet import write_sheet
@@ -37,6 +38,17 @@ def test_what_was_left_out_is_listed_and_escaped(tiny_dataset, tmp_path):
     assert "`raw` is &lt;compressed&gt; already" in page
     assert "videos with cuts: 2" in page
     assert "700 items" in page
+
+
+def test_one_is_no_plural(labelled_dataset, tmp_path, capsys):
+    """In the sheet and in what `info` prints: of its one place, `checks.counted`."""
+    assert [counted(n, "video") for n in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]
+    assert [counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
+    dataset = open_dataset(labelled_dataset(lambda number: int(number > 0)))
+    skipped = {"total": 1, "items": [{"item": "a", "reason": "b"}]}
+    page = write_sheet(dataset, {"skipped": skipped}, tmp_path / "s.html").read_text()
+    assert "real: 1 image of 1 video and 1 person</h3>" in page
+    assert "Left out: 1 item<" in page
 
 
 def test_a_sheet_is_of_a_data_set(tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""What stands on the report's page, as plain values: a module a section."""
