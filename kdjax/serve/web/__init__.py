@@ -1,0 +1,1 @@
+"""A detector as a web page and a JSON API, on this machine: `kdjax serve`."""
