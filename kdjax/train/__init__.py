@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kdjax.lazy import lazily
 
 if TYPE_CHECKING:
+    from kdjax.train.calibration import calibrate_run as calibrate_run
     from kdjax.train.evaluation import evaluate_run as evaluate_run
     from kdjax.train.loop import Member as Member
     from kdjax.train.loop import train as train
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from kdjax.train.optim import make_schedule as make_schedule
     from kdjax.train.optim import with_given_rate as with_given_rate
     from kdjax.train.predict import make_predict as make_predict
+    from kdjax.train.protocols import evaluate_protocol as evaluate_protocol
     from kdjax.train.state import TrainState as TrainState
     from kdjax.train.state import create_state as create_state
     from kdjax.train.step import Lesson as Lesson
@@ -26,7 +28,9 @@ PLACES = {
     "Member": "loop",
     "StepParts": "step",
     "TrainState": "state",
+    "calibrate_run": "calibration",
     "create_state": "state",
+    "evaluate_protocol": "protocols",
     "evaluate_run": "evaluation",
     "make_lesson": "step",
     "make_optimizer": "optim",

@@ -40,6 +40,7 @@ def validation(plan: Plan) -> Iterator[Any]:
         config.student.qualities,
         split="validation",
         batch_size=round_up(config.evaluation.batch_size, plan.devices),
+        indices=plan.validated,
         limit=config.evaluation.validation_limit,
         threads=config.data.threads,
         process_index=jax.process_index(),

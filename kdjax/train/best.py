@@ -20,8 +20,10 @@ class Best:
     """The folder of the best weights, and those of what stands beside them."""
 
     def __init__(self, files: RunFolder, keep: int) -> None:
-        """Opens or creates the folder; `keep` is how many are kept."""
+        """Opens or creates the folder; `keep` is how many are kept. UserError where values cannot be read."""
         self._files, self._keep = files, keep
+        # a damaged file is told of now, not at the first validation
+        files.read_best_values()
         self._chosen = _open(files.best)
         self._beside: dict[str, ocp.CheckpointManager] = {}
 

@@ -19,6 +19,9 @@ from kdjax.train.programs import place_of
 
 Hint = Callable[[BaseException], str]
 
+UNLIKE_ABSENCE = (MemoryError, ArithmeticError, OSError)
+"""Errors that have nothing to do with a teacher that is not there."""
+
 
 @contextlib.contextmanager
 def calling(
@@ -88,9 +91,11 @@ def _method(name: str, factory: Factory, extensions: Extensions) -> Factory:
             return made  # `methods.create` says what it must be
 
         def hint(arguments: Sequence[Any], error: BaseException) -> str:
-            if not teachers:
+            if not teachers and not isinstance(error, UNLIKE_ABSENCE):
                 return " (it has no teacher: teacher.runs, teacher.weights and teacher.recorded are empty)"
-            return _features(arguments, teachers) if isinstance(error, KeyError) else ""
+            return (
+                _features(arguments, teachers) if teachers and isinstance(error, KeyError) else ""
+            )
 
         def guard(function: Callable[..., Any]) -> Any:
             return guarded(function, "method", name, extensions, hint)

@@ -1,9 +1,11 @@
 """Whose a run's folder is: of one configuration, data set and set of teachers, from its first checkpoint on."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from kdjax import configs
@@ -12,8 +14,11 @@ from kdjax.files import write_json
 from kdjax.folder import RunFolder
 from kdjax.models.weights.runs import last_step
 from kdjax.train.checkpoint import has_started, read_config
+from kdjax.train.programs import digests
 from kdjax.train.setup import Plan
 from kdjax.version import __version__
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 RUNTIME_KEYS = frozenset(
     {
@@ -60,10 +65,22 @@ def agreed(plan: Plan) -> dict[str, Any]:
     }
     return {
         "kdjax's version": __version__,
+        "kdjax's code": source_digest(),
+        "JAX's version": jax.__version__,
+        "your program": digests(plan.extensions),
         "the data set": inputs["dataset"],
         "the teachers": inputs["teachers"],
         **settings,
     }
+
+
+def source_digest(folder: Path = PACKAGE) -> str:
+    """Returns a hash of a package's Python files, their places in it included."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def has_results(run: Path) -> bool:
@@ -124,11 +141,16 @@ def claim_run(
 def check_claim(run: Path, config: ConfigDict) -> None:
     """Raises UserError when a folder has results of another configuration."""
     if RunFolder(run).is_run and has_results(run):
-        _changes(run, config, accept=False)
+        _changes(run, config)
 
 
-def _changes(run: Path, config: ConfigDict, *, accept: bool) -> dict[str, tuple[Any, Any]]:
-    """Returns what differs, `{key: (the run's, asked for)}`; UserError, a line a key, unless it is accepted."""
+def _changes(
+    run: Path, config: ConfigDict, *, accept: bool | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """Returns what differs, `{key: (the run's, asked for)}`; UserError, a line a key, unless it is accepted.
+
+    Of a command that can accept nothing, `accept` is None.
+    """
     found, asked = dict(configs.flatten(read_config(run))), dict(configs.flatten(config))
     differing = sorted(
         key
@@ -150,7 +172,9 @@ def _changes(run: Path, config: ConfigDict, *, accept: bool) -> dict[str, tuple[
     return {key: (found.get(key), asked.get(key)) for key in differing}
 
 
-def _hint(key: str, *, accept: bool) -> str:
+def _hint(key: str, *, accept: bool | None) -> str:
+    if accept is None:
+        return ""
     if accept:
         return "" if key not in ACCEPTED_KEYS else " (accepted)"
     return " (--accept_config_changes takes it)" if key in ACCEPTED_KEYS else ""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
+from kdjax.checks import counted
 from kdjax.data_pipeline import made, manifest
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.train.augmentation import moves_pixels
@@ -62,8 +63,8 @@ def check_accumulation(config: ConfigDict, devices: int) -> None:
     steps, size = config.accumulation.steps, config.data.batch_size
     if size % (devices * steps):
         raise ValueError(
-            f"data.batch_size={size} is not divisible by accumulation.steps={steps} on {devices} "
-            f"device{'s' * (devices > 1)}; choose a multiple of {devices * steps}"
+            f"data.batch_size={size} is not divisible by accumulation.steps={steps} on "
+            f"{counted(devices, 'device')}; choose a multiple of {devices * steps}"
         )
 
 

@@ -1,9 +1,11 @@
 """Evaluating a finished run: its best weights on a split, in every quality."""
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,8 +14,11 @@ from kdjax.checks import UserError, nearest
 from kdjax.data_pipeline import augment, made
 from kdjax.data_pipeline.corruptions import KINDS, corrupted_batches, names
 from kdjax.data_pipeline.dataset import Dataset
+from kdjax.data_pipeline.mixture import Mixture
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.evaluate.evaluator import evaluate
+from kdjax.evaluate.metrics import warn_of_one_class
+from kdjax.evaluate.parts import Part, summarize_groups
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.folder import RunFolder
 from kdjax.train import checkpoint, programs
@@ -96,9 +101,22 @@ def evaluate_run(
         )
     finally:
         progress.close()
+    if isinstance(dataset, Mixture):
+        result = by_dataset(result, dataset, split)
     name = evaluation_name(split, data, limit, qualities, corruptions)
     result.save(RunFolder(folder).evaluation, name)
     return result
+
+
+def by_dataset(result: Evaluation, dataset: Mixture, split: str) -> Evaluation:
+    """Returns an evaluation of several data sets as one with the metrics of each."""
+    columns = {**result.columns, "dataset": dataset.parts(split)[result.columns["index"]]}
+    parts = {quality: Part(scores, columns) for quality, scores in result.scores.items()}
+    names = [f"{number + 1}: {each.name}" for number, each in enumerate(dataset.datasets)]
+    for number in np.unique(columns["dataset"]):
+        own = columns["labels"][columns["dataset"] == number]
+        warn_of_one_class(own, f"examples of data set {names[number]}")
+    return dataclasses.replace(result, per_dataset=summarize_groups(parts, "dataset", names))
 
 
 def check_same_data(run: Path, dataset: Dataset) -> None:
@@ -112,15 +130,34 @@ def check_same_data(run: Path, dataset: Dataset) -> None:
         )
 
 
-def evaluated(run: Path, split: str = "test", extensions: Extensions = NOTHING) -> Evaluation:
-    """Returns a run's evaluation: the stored one when it is of the best checkpoint, else a new one."""
+def evaluated(
+    run: Path,
+    split: str = "test",
+    extensions: Extensions = NOTHING,
+    *,
+    limit: int = 0,
+    qualities: Sequence[str] = (),
+    corruptions: Sequence[str] = (),
+) -> Evaluation:
+    """Returns a run's evaluation on its own data: the stored one when it is of the best checkpoint, else a new one.
+
+    Args:
+      run: folder of the run.
+      split: see `evaluate_run`.
+      extensions: likewise.
+      limit: likewise.
+      qualities: likewise.
+      corruptions: likewise.
+    """
     files = RunFolder(run)
-    if files.has_evaluation(split):
+    how: dict[str, Any] = {"limit": limit, "qualities": qualities, "corruptions": corruptions}
+    name = evaluation_name(split, **how)
+    if files.has_evaluation(name):
         with contextlib.suppress(UserError):
-            stored = Evaluation.load(files.evaluation, split)
+            stored = Evaluation.load(files.evaluation, name)
             if stored.step == checkpoint.best_step(run):
                 return stored
-    return evaluate_run(run, split=split, extensions=extensions)
+    return evaluate_run(run, split=split, extensions=extensions, **how)
 
 
 def evaluated_qualities(
@@ -166,11 +203,31 @@ def evaluation_name(
     """Returns the name an evaluation is kept under: what is not of a whole split in all qualities has its own."""
     name = split
     if str(data):
-        of = Path(data).resolve().name if isinstance(data, str | Path) else data.name
-        name = f"{split}-on-{re.sub('[^A-Za-z0-9_.-]+', '_', of)}"
+        name = f"{split}-on-{data_name(data)}"
     name = f"{name}-limit{limit}" if limit else name
     name = f"{name}-under-{'-'.join(corruptions)}" if corruptions else name
     return f"{name}-in-{'-'.join(qualities)}" if qualities else name
+
+
+def data_name(data: str | Path | Dataset) -> str:
+    """Returns what evaluations on another data set are kept under: its folder's name, after that above of a version."""
+    if isinstance(data, str | Path):
+        *_, above, own = ("", "", *Path(data).resolve().parts)
+        name = f"{above}_{own}" if re.fullmatch(r"\d+\.\d+\.\d+", own) else own
+    else:
+        name = data.name
+    return re.sub("[^A-Za-z0-9_.-]+", "_", name)
+
+
+def check_distinct(data: Sequence[str | Path]) -> None:
+    """Raises UserError where evaluations on two data sets would be kept under one name."""
+    names = [data_name(each) for each in data]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UserError(
+                f"--data names {data[names.index(name)]} and {data[place]}, both called {name!r}, which their "
+                "evaluations are kept by; rename one of the folders"
+            )
 
 
 def evaluation_size(configured: int, dataset: Dataset) -> int:

@@ -103,8 +103,8 @@ def idle_terms(
     broken = [name for name, value in names.items() if not np.isfinite(value)]
     if broken:
         yield (
-            f"{run.name}: a gradient is not finite at step {before + 1}, of {' or '.join(broken)}, whatever the value "
-            "is (as of a square root or a norm at 0): mend it there"
+            f"{run.name}: a gradient is not finite at step {before + 1}, of {' or '.join(broken)}; where the loss of "
+            "that step is finite, it is the derivative (as of a square root or a norm at 0): mend it there"
         )
     for name, value in names.items():
         if value == 0 and not before and not ramps:

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import optax
 
-from kdjax.checks import check_choice, check_non_negative, check_positive
+from kdjax.checks import check_choice, check_non_negative, check_pattern, check_positive
 from kdjax.defaults import OPTIMIZERS, SCHEDULES
 from kdjax.extensions import NONE, Factories, check_new
 from kdjax.options import Factory
 from kdjax.train import from_optax
-from kdjax.train.parameters import check_found, check_pattern, matches, path_of, paths
+from kdjax.train.parameters import check_found, matches, path_of, paths
 from kdjax.types import Array, PyTree
 
 Schedule = Callable[[Any], Any]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdjax.train.recompiling import Mapped
 from kdjax.types import PyTree
 
 AXIS = "batch"
@@ -48,12 +49,13 @@ def compile_step(
     donated = (0,) if donate else ()
     if not is_mapped(devices, alone=alone):
         return jax.jit(function, donate_argnums=donated)
-    return jax.pmap(
+    mapped = jax.pmap(
         function,
         axis_name=AXIS,
         donate_argnums=donated,
         devices=_local(devices) if alone or jax.process_count() == 1 else jax.devices(),
     )
+    return Mapped(getattr(function, "__name__", ""), mapped)
 
 
 def _local(devices: int) -> list[jax.Device]:
@@ -68,12 +70,19 @@ def replicate(tree: PyTree, devices: int, *, alone: bool = False) -> PyTree:
     if not jax.tree.leaves(tree):
         return tree
     copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
-    return jax.pmap(lambda x: x, devices=_local(devices))(copies)
+    # on an axis of that very name: a program is compiled anew for what lies on another
+    return jax.pmap(lambda x: x, axis_name=AXIS, devices=_local(devices))(copies)
 
 
 def unreplicate(tree: PyTree, devices: int) -> PyTree:
-    """Returns the first device's copy: the inverse of `replicate`."""
-    return jax.tree.map(lambda x: x[0], tree) if is_mapped(devices) else tree
+    """Returns the first device's copy, of several devices on the host: the inverse of `replicate`."""
+    if not is_mapped(devices):
+        return tree
+    # x[0] would be a program over all devices, and hosts whose devices run many such in other orders wait for ever
+    first = jax.tree.map(
+        lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x[:1], tree
+    )
+    return jax.tree.map(lambda x: x[0], jax.device_get(first))
 
 
 def shard(batch: PyTree, devices: int, *, alone: bool = False) -> PyTree:

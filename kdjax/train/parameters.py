@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 
+from kdjax.checks import check_pattern
 from kdjax.types import PyTree
 
 STUDENT = "student"
@@ -29,16 +30,6 @@ def paths(params: PyTree) -> list[str]:
 def matches(path: str, patterns: Iterable[str]) -> bool:
     """Returns whether one of the expressions is found anywhere in a path."""
     return any(re.search(pattern, path) for pattern in patterns)
-
-
-def check_pattern(key: str, pattern: str) -> None:
-    """Raises ValueError for what is no regular expression, or an empty one, naming the field."""
-    if not pattern:
-        raise ValueError(f"{key} holds an empty expression, which would match every parameter")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{key}={pattern!r} is no regular expression: {error}") from error
 
 
 def check_found(key: str, pattern: str, known: Sequence[str]) -> None:

@@ -59,6 +59,11 @@ def _told(run: Path, changed: list[dict[str, Any]]) -> str:
     return f"{names} {'has' if len(changed) == 1 else 'have'} changed since {run} was begun"
 
 
+def digests(extensions: Extensions) -> list[str]:
+    """Returns the hashes of the programs that added something, each with what it imports from beside it."""
+    return [_record(each)["sha256"] for each in extensions.apart()]
+
+
 def _note(files: RunFolder, found: list[tuple[dict[str, Any], str]]) -> None:
     """Adds records of programs, with copies of their texts, to those that are there."""
     facts = files.read_program()

@@ -1,5 +1,7 @@
 """Whether a program of a step is compiled again while a run trains, which costs seconds each time."""
 
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -19,17 +21,53 @@ RECOMPILED = (
 """What is to be said of it."""
 
 
+class _Call(threading.local):
+    """The call of a mapped program that a thread is in: its name, "" outside, and a number of its own."""
+
+    name, number = "", 0
+
+
+_call = _Call()
+
+
+class Mapped:
+    """A program that `jax.pmap` made, with the name of its function: JAX compiles all such under one name."""
+
+    def __init__(self, name: str, program: Callable[..., Any]) -> None:
+        """Takes the function's name and the program."""
+        self._name, self._program = name, program
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs the program."""
+        _call.name, _call.number = self._name, _call.number + 1
+        try:
+            return self._program(*arguments)
+        finally:
+            _call.name = ""
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the program has, `lower` for one."""
+        return getattr(self._program, name)
+
+
 class Recompiling:
     """Listens to what JAX compiles while it is open."""
 
     def __init__(self) -> None:
         """Listens to nothing yet."""
         self._found: list[str] = []
+        self._last = 0
 
     def _note(self, event: str, duration_secs: float, **facts: Any) -> None:
         del duration_secs
+        if event != LOWERED:
+            return
         named = str(facts.get("fun_name", ""))
-        self._found += [name for name in PROGRAMS if event == LOWERED and f"({name})" in named]
+        self._found += [name for name in PROGRAMS if f"({name})" in named]
+        # whatever is prepared in a call of a mapped program is of it: once for each call
+        if _call.name in PROGRAMS and _call.number != self._last:
+            self._found.append(_call.name)
+            self._last = _call.number
 
     def __enter__(self) -> "Recompiling":
         """Begins to listen."""

@@ -15,6 +15,7 @@ from kdjax.evaluate.samples import Sample, pick_samples
 from kdjax.evaluate.spectrum import SpectrumDifference, spectrum_difference
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.train import checkpoint
+from kdjax.train.costs import network_costs
 from kdjax.train.data import open_data
 
 SPECTRUM_IMAGES = 64
@@ -60,9 +61,21 @@ def measure_spectrum(dataset: Dataset, split: str) -> SpectrumDifference | None:
 
 
 def report(
-    runs: Sequence[Path], output: Path, *, split: str = "test", extensions: Extensions = NOTHING
+    runs: Sequence[Path],
+    output: Path,
+    *,
+    split: str = "test",
+    latency: bool = False,
+    extensions: Extensions = NOTHING,
 ) -> Path:
     """Writes the HTML report of some runs, or of one sweep; when their data set is gone, without samples of it.
+
+    Args:
+      runs: folders of runs, or the one of a sweep.
+      output: the HTML file.
+      split: whose evaluation is shown.
+      latency: time an image through each network on this machine.
+      extensions: the user's own.
 
     Raises:
       UserError: for a sweep beside other folders, or what is no run.
@@ -88,4 +101,5 @@ def report(
         spectrum=spectrum,
         defaults=lambda spec: configs.to_json(configs.load(spec)),
         membership=membership,
+        costs=network_costs(runs, extensions, measure=latency),
     )

@@ -73,6 +73,6 @@ class Rows:
         return values
 
     def to_json(self) -> dict[str, Any]:
-        """Returns all that a run needs to go on in the middle of a line, as JSON."""
+        """Returns all that a run needs to go on in the middle of a line, as JSON; later steps change nothing of it."""
         watch = spikes.watch_to_json(self._watch)
-        return {"rows": self._rows, "left_out": self._left_out, "watch": watch}
+        return {"rows": list(self._rows), "left_out": list(self._left_out), "watch": watch}

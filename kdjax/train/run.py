@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, check_choice
 from kdjax.data_pipeline import augment
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.evaluate.evaluation import Evaluation
+from kdjax.evaluate.explain.cam import METHODS
 from kdjax.extensions import NOTHING, Extensions, check_extensions
 from kdjax.folder import RunFolder
 from kdjax.methods import Network
@@ -22,6 +23,7 @@ from kdjax.methods.base import normalize
 from kdjax.train import checkpoint
 from kdjax.train.ema import AVERAGED, TRAINED
 from kdjax.train.evaluation import evaluate_run
+from kdjax.train.heat import compile_look
 from kdjax.train.networks import student_network
 from kdjax.types import PyTree
 
@@ -158,6 +160,40 @@ class Run:
     def predict(self, images: np.ndarray, *, step: int | None = None) -> np.ndarray:
         """Returns the probability of fake of each image, float32 `[N]`; arguments as of `features`."""
         return self.features(images, step=step)["score"]
+
+    def heat_maps(
+        self,
+        images: np.ndarray,
+        stage: str = "stage4",
+        *,
+        method: str = "gradcam",
+        label: int = 1,
+        step: int | None = None,
+        batch_size: int = 0,
+    ) -> np.ndarray:
+        """Returns where the network sees what speaks for a class, float32 `[N, S, S]`, of the crop's size.
+
+        Args:
+          images: as of `features`.
+          stage: the map that is explained, `stage1` to `stage4` or another one of the network's.
+          method: `gradcam` or `gradcam++` (`kdjax.evaluate.heat_maps`).
+          label: the class: 1 fake, 0 real.
+          step: whose weights; None: the best.
+          batch_size: as of `features`.
+
+        Raises:
+          ValueError, TypeError: for such images, no such map or another method.
+        """
+        check_choice("method", method, tuple(METHODS))
+        images = augment.check_images(images)
+        size = batch_size or self.config.evaluation.batch_size
+        look = compile_look(self.network, self.image_size, stage, label)
+        variables, found = self._variables(step), []
+        for batch, count in _batches(images, min(size, max(len(images), 1))):
+            found.append(np.asarray(look(variables, batch).heat[method])[:count])
+        if not found:
+            raise ValueError("images holds no image")
+        return np.concatenate(found)
 
     def evaluate(
         self,

@@ -147,12 +147,14 @@ class Checkpoints:
                 for damaged, problem in problems.items()
             )
             return Restored(state.replace(**found), journal, tuple(said))
-        for newest, problem in problems.items():
-            raise UserError(
-                f"{self._latest.directory}/{newest} is damaged or of another model "
-                f"({first_line(problem)}); use another --workdir"
-            ) from problem
-        return None
+        if not problems:
+            return None
+        newest, *others = problems
+        also = f", and so is {' and '.join(map(str, others))}" if others else ""
+        raise UserError(
+            f"{self._latest.directory}/{newest} is damaged or of another model "
+            f"({first_line(problems[newest])}){also}; use another --workdir"
+        ) from problems[newest]
 
     def _remove(self, steps: Iterable[int]) -> None:
         for step in steps:
@@ -161,6 +163,8 @@ class Checkpoints:
     def _read(self, step: int, state: TrainState) -> tuple[dict[str, PyTree], dict[str, Any]]:
         with ocp.StandardCheckpointer() as checkpointer:
             there = checkpointer.metadata(self._latest.directory / str(step) / "state")
+        if there.item_metadata is None:
+            raise ValueError("what it holds is not told")
         fields = _saved(state)
         for name in LATER_FIELDS:
             if name not in there.item_metadata.tree:

@@ -20,7 +20,12 @@ from kdjax.train.augmentation import make_augment
 from kdjax.train.balancing import make_balance
 from kdjax.train.calls import check_direction, own_methods, own_optimizers, own_schedules
 from kdjax.train.data import naming_data, open_data
-from kdjax.train.examples import training_groups, training_indices
+from kdjax.train.examples import (
+    kept_indices,
+    training_facts,
+    training_groups,
+    training_indices,
+)
 from kdjax.train.networks import normalising, own_options, running, student_network
 from kdjax.train.pretrained import load_teachers
 from kdjax.train.ramps import make_ramps
@@ -48,6 +53,7 @@ class Plan(NamedTuple):
       indices: the training images in use; None for all.
       groups: how often which of them are drawn; None: each once an epoch.
       extensions: the user's own.
+      validated: the validation images in use; None for all.
     """
 
     config: ConfigDict
@@ -65,6 +71,7 @@ class Plan(NamedTuple):
     indices: np.ndarray | None
     groups: list[Group] | None = None
     extensions: Extensions = NOTHING
+    validated: np.ndarray | None = None
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -77,10 +84,11 @@ class Plan(NamedTuple):
         return made.needed(self.seen, self.dataset.qualities)
 
     def inputs(self) -> dict[str, Any]:
-        """What tells the data set and the teachers' weights from others, as JSON."""
+        """What tells the data set and the teachers' weights from others, and what of it is trained on, as JSON."""
         trees = [tree for tree in self.teacher_variables if tree != ()]
         return {
             "dataset": self.dataset.identity(),
+            "training": training_facts(self.dataset, self.indices),
             "teachers": [checkpoint.fingerprint(tree) for tree in (*trees, *self.records.tables)],
         }
 
@@ -130,12 +138,15 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
         part = f"data.subset={config.data.subset}" if config.data.subset else "the training split"
         raise ValueError(
             f"data.batch_size={config.data.batch_size} is larger than {part} of "
-            f"{dataset.where} ({config.data.subset or split_size} images)"
+            f"{dataset.where} ({split_size if indices is None else len(indices)} images)"
         )
     total_steps = config.train.steps or max(1, round(config.train.epochs * per_epoch))
     if not dataset.sizes.get("validation"):
         raise ValueError(f"{dataset.where} has no validation images; prepare more identities")
-    looked_at = min(config.evaluation.validation_limit or np.inf, dataset.sizes["validation"])
+    with naming_data(config, extensions):
+        validated = kept_indices(config, dataset, "validation")
+    there = dataset.sizes["validation"] if validated is None else len(validated)
+    looked_at = min(config.evaluation.validation_limit or np.inf, there)
     if looked_at < jax.process_count():
         raise ValueError(
             f"{looked_at} validation images of {dataset.where} are looked at, fewer than there are hosts"
@@ -186,7 +197,7 @@ def _make_plan(config: ConfigDict, dataset: Dataset, extensions: Extensions) -> 
     variables = (*(variables for _, variables in trained), *(() for _ in recorded))
     return Plan(
         config, dataset, devices, image_size, total_steps, per_epoch,
-        student, teachers, variables, method, parts, records, indices, groups, extensions,
+        student, teachers, variables, method, parts, records, indices, groups, extensions, validated,
     )  # fmt: skip
 
 

@@ -190,7 +190,7 @@ class Trainer:
         self.step += 1
         self._keeper.rows.add(metrics)
         validates = self.step in self._validation_steps
-        logs = self.step % max(1, train.log_every) == 0 or validates or bool(measured)
+        logs = self.step % train.log_every == 0 or validates or bool(measured)
         # hosts stop, and save by the clock, together: where they meet anyway
         stops = hosts.largest(self._interruption.number, meet=logs)
         due = self._keeper.due.by_step(self.step) or hosts.largest(

@@ -17,6 +17,9 @@ from kdjax.train.loop import Member, train_group
 from kdjax.train.sweeps.ledger import DONE, FAILED, STOPPED, Ledger
 from kdjax.train.sweeps.plan import Planned, groups
 
+DEATHS = 2
+"""Processes that may die at a run before it has failed; a machine that goes away kills one, too."""
+
 
 def work(
     runs: Sequence[Planned], ledger: Ledger, write: Callable[[], None], *, group: int = GROUP
@@ -40,13 +43,26 @@ def work(
                     if claimed and ledger.state(run, mine=True).name not in (DONE, FAILED):
                         mine.append(run)
                 began = bool(mine)
-                for part in _parts(mine, ledger):
+                for part in _parts(_survivors(mine, ledger), ledger):
                     attempt(part, ledger)
         finally:
             if began:
                 write()
                 # compiled programs of hundreds of runs do not fit into memory; the cache on the disk keeps them
                 jax.clear_caches()
+
+
+def _survivors(runs: Sequence[Planned], ledger: Ledger) -> list[Planned]:
+    """Returns runs without those that processes have died of; these are noted as failed, so that the rest goes on."""
+    found = []
+    for run in runs:
+        if ledger.count_death(run) < DEATHS:
+            found.append(run)
+            continue
+        problem = f"{DEATHS} processes in turn died at it, at the same step"
+        ledger.fail(run, problem)
+        print(f"{run.folder.name} failed: {problem}; --retry tries it again", file=sys.stderr)
+    return found
 
 
 def _parts(runs: Sequence[Planned], ledger: Ledger) -> list[list[Planned]]:

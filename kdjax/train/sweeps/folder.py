@@ -97,7 +97,7 @@ class Sweep:
           baseline: another row to compare with, by name or number; None: the sweep's.
 
         Raises:
-          ValueError: for another `by`.
+          ValueError: for another `by`, or a quality that was not measured anywhere.
           UserError: for an unknown baseline.
         """
         check_choice("by", by, BY)
@@ -105,8 +105,14 @@ class Sweep:
         if by == "seeds":
             return run_rows(found)
         names = [row.name for row, _ in found]
-        reference = self.baseline if baseline is None else baseline and find_row(names, baseline)
+        reference = (
+            self.baseline
+            if baseline is None
+            else baseline and find_row(names, baseline, "baseline")
+        )
         lines = self._tables.lines(found, reference)
+        if quality:
+            check_choice("quality", quality, tuple(lines))
         settings = {row.name: {"config": row.config, **row.overrides} for row, _ in found}
         return [
             {"row": line["row"], **settings[line["row"]], **line}

@@ -16,6 +16,7 @@ from kdjax.checks import UserError
 from kdjax.evaluate.evaluation import Evaluation
 from kdjax.files import read_json, write_json, write_text
 from kdjax.folder import RunFolder
+from kdjax.models.weights.runs import last_step
 from kdjax.train.checkpoint import best_step, read_config
 from kdjax.train.claim import has_results
 from kdjax.train.sweeps.known import OWN, Entry
@@ -24,6 +25,9 @@ from kdjax.train.sweeps.plan import FOLDER, Planned, settings_of
 
 DONE, RUNNING, FAILED, STOPPED, MISSING = "done", "running", "failed", "stopped", "missing"
 """States of a run: evaluated; held by a process; failed with a reason; begun, and held by none; not begun."""
+
+KEPT = ("most_together", "deaths", "died_at")
+"""What is known of a run over its attempts."""
 
 
 class State(NamedTuple):
@@ -123,6 +127,19 @@ class Ledger:
         most = max(1, self.together(run) // 2)
         self._write(run.digest, {"state": STOPPED, "most_together": most})
 
+    def count_death(self, run: Planned) -> int:
+        """Returns how many processes in turn have died at a run that they trained alone, and that got no further.
+
+        To be asked once by whoever holds it now, before it begins.
+        """
+        note = self._note(run.digest)
+        if note.get("state") != RUNNING or self.together(run) > 1:
+            return 0
+        step = last_step(RunFolder(run.folder).checkpoints)
+        before = int(_number(note.get("deaths"))) if note.get("died_at") == step else 0
+        self._write(run.digest, {"state": STOPPED, "deaths": before + 1, "died_at": step})
+        return before + 1
+
     def end(self, run: Planned, state: str, problem: str = "", trace: str = "") -> None:
         """Notes how this process's attempt has ended, with the trace of what nobody foresaw."""
         took = time.time() - _number(self._note(run.digest).get("since"), time.time())
@@ -137,18 +154,19 @@ class Ledger:
         return self._notes / f"{run.digest}.txt"
 
     def fail(self, run: Planned, problem: str) -> None:
-        """Notes that a run failed without an attempt of this process."""
-        self._write(run.digest, {"state": FAILED, "problem": problem})
+        """Notes that a run failed without an attempt of this process; what another's took is added."""
+        note = self._note(run.digest)
+        took = time.time() - _number(note.get("since"), time.time())
+        self._write(run.digest, {"state": FAILED, "problem": problem}, took)
 
     def forget(self, run: Planned) -> None:
         """Forgets that a run failed."""
-        self._write(run.digest, {"state": STOPPED})
+        self._write(run.digest, {"state": STOPPED, "deaths": 0})
 
     def _write(self, digest: str, note: Mapping[str, Any], took: float = 0.0) -> None:
         before = self._note(digest)
-        kept = {"seconds": _number(before.get("seconds")) + took}
-        if "most_together" in before:
-            kept["most_together"] = before["most_together"]
+        kept: dict[str, Any] = {"seconds": _number(before.get("seconds")) + took}
+        kept |= {name: before[name] for name in KEPT if name in before}
         write_json(self._notes / f"{digest}.json", {**kept, **note})
 
     def worked_on(self, process: int) -> set[str]:

@@ -21,7 +21,7 @@ from kdjax.folder import RunFolder
 from kdjax.train.checkpoint import read_config
 from kdjax.train.claim import RUNTIME_KEYS
 from kdjax.train.grouping import group_key
-from kdjax.train.sweeps.rows import TEXTS, row_name
+from kdjax.train.sweeps.rows import TEXTS, is_read, row_name
 
 SEED = "seed.student"
 HASH_LENGTH = 12
@@ -134,7 +134,10 @@ def _read_row(
     try:
         config, added = configs.read(full, {**common, **own}, extensions)
     except UserError as error:
-        raise UserError(f"row {number} of the sweep: {error}") from error
+        # what goes wrong without the row is no fault of it
+        if own and is_read(full, common, extensions):
+            raise UserError(f"row {number} of the sweep: {error}") from error
+        raise
     # as the configuration has them: a text of the command line and a number are one setting
     values = dict(configs.flatten(config))
     overrides = {key: values.get(key, own[key]) for key in own if key != SEED}

@@ -1,12 +1,17 @@
 """What a sweep's file says: its rows, what they are called, which share of them is wanted."""
 
+import ast
 import importlib
+import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from kdjax import configs
 from kdjax.checks import UserError, kind_and_line, nearest
 from kdjax.configs import sweeps
+from kdjax.extensions import Extensions
 
 Item = TypeVar("Item")
 
@@ -38,6 +43,7 @@ def read_sweep(name: str) -> SweepFile:
         program = configs.programs.load_program(name, "sweep")
     else:
         raise UserError(f"no sweep is called {name!r}; {nearest(name, sweeps.NAMES)}")
+    _check_keys(program)
     try:
         rows = list(program.sweep())
     except UserError as error:
@@ -59,12 +65,38 @@ def read_sweep(name: str) -> SweepFile:
     return SweepFile(flat, dict(configs.flatten_mapping(settings)))
 
 
+def _check_keys(program: ModuleType) -> None:
+    """Raises UserError where a dict of the program names a key twice: Python would keep the last."""
+    try:
+        tree = ast.parse(inspect.getsource(program))
+    except (OSError, SyntaxError):
+        # no source to look at
+        return
+    for node in (each for each in ast.walk(tree) if isinstance(each, ast.Dict)):
+        named = [key for key in node.keys if isinstance(key, ast.Constant)]
+        for key, count in Counter(key.value for key in named).items():
+            if count > 1:
+                raise UserError(
+                    f"{program.__file__}, line {node.lineno}: the dict has {key!r} {count} times, and Python keeps "
+                    "only the last; leave one"
+                )
+
+
 def is_row(row: Any) -> bool:
     """Returns whether something is a mapping of texts to values, or to such mappings."""
     return isinstance(row, Mapping) and all(
         isinstance(key, str) and (not isinstance(value, Mapping) or is_row(value))
         for key, value in row.items()
     )
+
+
+def is_read(spec: str, overrides: Mapping[str, Any], extensions: Extensions) -> bool:
+    """Returns whether a configuration can be read with these settings."""
+    try:
+        configs.read(spec, overrides, extensions)
+    except UserError:
+        return False
+    return True
 
 
 def row_name(
@@ -114,6 +146,8 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (slash and first.isdecimal() and second.isdecimal()):
         raise UserError(f"--shard={text} must be SHARE/SHARES, as in --shard=1/8")
     share, shares = int(first), int(second)
+    if not shares:
+        raise UserError(f"--shard={text}: of how many shares? as in --shard=1/8")
     if not 1 <= share <= shares:
         raise UserError(f"--shard={text}: shares count from 1, the last is {shares}/{shares}")
     return share, shares

@@ -58,7 +58,8 @@ def describe(states: Sequence[State], now: float = 0.0) -> str:
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     left = seconds_left(states, now)
     rest = counts[RUNNING] + counts[STOPPED] + counts[MISSING]
-    more = f"; about {duration(left)} left" if rest and left is not None else ""
+    told_left = duration(left or 0) if rest else ""
+    more = f"; about {told_left} left" if told_left else ""
     return f"{len(states)} runs: {told or 'none'}{more}"
 
 

@@ -4,16 +4,13 @@
 and `results.md` both for reading.
 """
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdjax.evaluate.evaluation import OVERALL, Evaluation
 from kdjax.evaluate.grouped import Group, Line, Summary, line_row, line_to_json
 from kdjax.evaluate.membership import FORMAT, RESULTS
-from kdjax.files import write_json, write_text
+from kdjax.files import as_csv, write_json, write_text
 from kdjax.train.sweeps import known
 from kdjax.train.sweeps.ledger import DONE, Ledger, State
 from kdjax.types import QUALITIES
@@ -42,8 +39,8 @@ class Tables:
             baseline = known.read(folder).baseline
             lines = self.lines(found, baseline)
             runs = run_rows(found)
-            write_text(folder / "results.csv", to_csv(runs))
-            write_text(folder / "summary.csv", to_csv(summary_rows(lines)))
+            write_text(folder / "results.csv", as_csv(runs, last=("problem",)))
+            write_text(folder / "summary.csv", as_csv(summary_rows(lines)))
             write_text(folder / "results.md", to_markdown(runs, lines, baseline))
             write_json(folder / RESULTS, _to_json(found, lines, self._ledger.split, baseline))
 
@@ -125,24 +122,6 @@ def _to_json(
     return {
         "format": FORMAT, "split": split, "metric": "auc", "baseline": baseline, "rows": rows,
     }  # fmt: skip
-
-
-def to_csv(rows: list[dict[str, Any]]) -> str:
-    """Returns rows as comma-separated values; columns in order of appearance, what is not a number empty."""
-    last = ("problem",)
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in last))
-    columns += [key for key in last if any(key in row for row in rows)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return json.dumps(list(value))
-    return "" if value != value else value
 
 
 def to_markdown(

@@ -80,6 +80,7 @@ def test_with_statistics_at_rest_a_run_is_that_of_the_whole_batch(tiny_dataset, 
         )
 
 
+@pytest.mark.slow
 def test_a_run_that_accumulates_goes_on_bit_for_bit(tiny_dataset, tmp_path, monkeypatch):
     config = config_for(tiny_dataset, accumulation__batch_norm="micro", ema__decay=0.5)
     train(config, tmp_path / "whole")

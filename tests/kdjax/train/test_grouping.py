@@ -73,7 +73,10 @@ def assert_same_runs(one, other):
         jax.tree.map(np.testing.assert_array_equal, *trees)
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "devices",
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.every)],
+)
 def test_each_ends_as_it_would_alone_and_batches_and_teachers_are_asked_once(
     config_for, tmp_path, monkeypatch, devices
 ):
@@ -279,8 +282,12 @@ CASES = [
     ("supervised", {}),
     ("kd", {}),
     ("ckd", {}),
-    *(("baselines", {"loss": loss, "weight": 0.5}) for loss in ("rkd", "fitnet", "crd")),
-    ("baselines", {"loss": "sam"}),
+    ("baselines", {"loss": "rkd", "weight": 0.5}),
+    *(
+        pytest.param("baselines", {"loss": loss, "weight": 0.5}, marks=pytest.mark.every)
+        for loss in ("fitnet", "crd")
+    ),
+    pytest.param("baselines", {"loss": "sam"}, marks=pytest.mark.slow),
     pytest.param("add", {}, marks=pytest.mark.slow),
     pytest.param("qad", {"student.qualities": "raw,c40"}, marks=pytest.mark.slow),
     pytest.param("combine", {"parts": "kd,ckd"}, marks=pytest.mark.slow),

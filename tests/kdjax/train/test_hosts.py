@@ -12,10 +12,12 @@ import jax
 import numpy as np
 import pytest
 
-from kdjax import configs
+from kdjax import cli, configs, termination
 from kdjax.checks import UserError
 from kdjax.train import checkpoint, hosts
+from kdjax.train.claim import agreed, source_digest
 from kdjax.train.loop import train
+from kdjax.train.setup import make_plan
 
 # what takes two processes is of `make test-every` until it is ready: docs/hosts.md
 SETTINGS = {
@@ -114,8 +116,16 @@ def teachers(tiny_dataset, tmp_path_factory):
     }
 
 
-@pytest.mark.every
-@pytest.mark.parametrize("method", ["supervised", "kd", "ckd", "add", "tokd", "qad"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("ckd", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.every)
+            for name in ("supervised", "kd", "add", "tokd", "qad")
+        ),
+    ],
+)
 def test_two_hosts_of_two_devices_are_one_process_of_four_and_of_one(
     teachers, tiny_dataset, tmp_path, method
 ):
@@ -162,7 +172,7 @@ def test_what_two_hosts_saved_one_goes_on_with(teachers, tiny_dataset, tmp_path)
     assert first[0] == pytest.approx(first[1], rel=1e-2)
 
 
-@pytest.mark.every
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "words"),
     [
@@ -184,7 +194,7 @@ def test_hosts_that_disagree_are_told_of_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.every
+@pytest.mark.slow
 def test_what_the_first_host_refuses_ends_all(tiny_dataset, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -203,34 +213,89 @@ from kdjax.train import hosts
 try:
     hosts.join(sys.argv[1], 2, 0, patience=3)
 except UserError as error:
-    print(error)
+    sys.exit(str(error))
 """
 
 
-@pytest.mark.every
-def test_a_host_that_never_comes_is_named_in_time():
+@pytest.mark.slow
+def test_a_host_that_never_comes_ends_the_wait_in_time():
     place = f"127.0.0.1:{free_port()}"
     done = subprocess.run(
         [sys.executable, "-c", MEET, place], capture_output=True, text=True, timeout=120
     )
-    assert f"the hosts did not meet at {place} within 3 s" in done.stdout, done.stderr
+    assert f"waiting for all hosts at {place}, for 3 s at most" in done.stderr
+    assert f"the hosts did not meet at {place} within 3 s; this is host 0 of 2" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.slow
+def test_hosts_that_were_told_of_other_numbers_end_at_once():
+    place = f"127.0.0.1:{free_port()}"
+    code = MEET.replace("2, 0, patience=3", "int(sys.argv[2]), int(sys.argv[3]), patience=60")
+    code = code.replace(
+        "sys.exit(str(error))", "print(error, file=sys.stderr); termination.leave(2)"
+    )
+    code = code.replace("import sys", "import sys\nfrom kdjax import termination")
+    first, second = finish(
+        [
+            subprocess.Popen(
+                [sys.executable, "-c", code, place, count, index],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for count, index in (("2", "0"), ("3", "1"))
+        ],
+        code=2,
+    )
+    said = "the hosts do not agree on --hosts: host {} was told {}, host {} {}; start all with the same"
+    assert said.format(0, 2, 1, 3) in first
+    assert said.format(1, 3, 0, 2) in second
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("told", "said"),
     [
-        {"coordinator": "host0", "count": 2, "index": 0},
-        {"coordinator": "host0:port", "count": 2, "index": 0},
-        {"coordinator": "host0:1234", "count": 0, "index": 0},
-        {"coordinator": "host0:1234", "count": 2, "index": 2},
-        {"coordinator": "host0:1234", "count": 2, "index": -1},
-        {"count": 2},
-        {"index": 0},
+        (("host0", 2, 0), "--coordinator=host0 must be HOST:PORT"),
+        (("host0:port", 2, 0), "--coordinator=host0:port must be HOST:PORT"),
+        ((":1234", 2, 0), "--coordinator=:1234 must be HOST:PORT"),
+        (("host0:70000", 2, 0), "a port from 1 to 65535"),
+        (("host0:0", 2, 0), "a port from 1 to 65535"),
+        (("host0:1234", None, 0), "also needs --hosts=N"),
+        (("host0:1234", 2, None), "also needs --host=I"),
+        (("host0:1234", 0, 0), "--hosts=0 must be at least 1"),
+        (("host0:1234", 2, 2), "--host=2: with --hosts=2 they are counted from 0 to 1"),
+        (("host0:1234", 2, -1), "--host=-1: with --hosts=2"),
+        (("", 2, None), "--hosts=2 needs --coordinator"),
+        (("", None, 0), "--host=0 needs --coordinator"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(told):
-    with pytest.raises(UserError, match="HOST:PORT"):
-        hosts.join(**told)
+def test_flags_that_do_not_fit_are_refused_by_name(told, said):
+    with pytest.raises(UserError) as refused:
+        hosts.join(*told)
+    assert said in str(refused.value)
+
+
+def test_a_cluster_and_an_address_are_not_both_taken(capsys, tmp_path):
+    words = ["train", "--config=supervised", f"--workdir={tmp_path / 'run'}", "--distributed"]
+    assert cli.main([*words, "--coordinator=host0:1234", "--host=1"]) == 2
+    assert "leave it out, or --coordinator and --host\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "kind"),
+    [
+        (2, "UNKNOWN: Gloo AllGather failed: Connection reset by peer", UserError),
+        (2, "RESOURCE_EXHAUSTED: Out of memory", jax.errors.JaxRuntimeError),
+        (1, "UNKNOWN: Gloo AllGather failed", jax.errors.JaxRuntimeError),
+    ],
+)
+def test_only_what_another_hosts_end_raises_is_told_as_such(count, text, kind, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+    monkeypatch.setattr(termination, "_abandoned", False)
+    with pytest.raises(kind), hosts.losses_told():
+        raise jax.errors.JaxRuntimeError(text)
+    assert termination._abandoned == (kind is UserError)
 
 
 def test_one_process_is_a_whole():
@@ -240,3 +305,25 @@ def test_one_process_is_a_whole():
     assert [hosts.largest(value, meet=False) for value in (3, 0)] == [3, 0]
     assert hosts.on_first(lambda: 3) == 3
     hosts.check_agreement({"anything": object()})
+
+
+def test_hosts_of_other_code_are_told_apart(tmp_path):
+    folder = tmp_path / "package"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "one.py").write_text("x = 1\n")
+    first = source_digest(folder)
+    assert first == source_digest(folder) != source_digest(tmp_path)
+    (folder / "notes.txt").write_text("no code")
+    assert source_digest(folder) == first
+    (folder / "inner" / "one.py").write_text("x = 2\n")
+    assert source_digest(folder) != first
+
+
+@pytest.mark.parametrize(
+    "name", ["kdjax's code", "JAX's version", "your program", "kdjax's version"]
+)
+def test_code_is_agreed_on(name, tiny_dataset):
+    own = settings(tiny_dataset)
+    plan = make_plan(configs.load("supervised:resnet_tiny", own))
+    assert agreed(plan)[name] == agreed(plan)[name]
+    assert name == "your program" or agreed(plan)[name]

@@ -68,10 +68,8 @@ def kill_during(arguments, run, wanted, environment):
 @pytest.mark.parametrize(
     "config",
     [
-        *(
-            pytest.param(f"{name}:resnet_tiny", marks=pytest.mark.slow)
-            for name in ("supervised", "combine")
-        ),
+        pytest.param("supervised:resnet_tiny", marks=pytest.mark.slow),
+        pytest.param("combine:resnet_tiny", marks=pytest.mark.every),
         *(
             pytest.param(str(PROGRAMS / f"{name}.py"), marks=pytest.mark.every)
             for name in ("closeness", "small", "memory")
@@ -148,6 +146,6 @@ def test_sigterm_has_an_exit_status_of_its_own_at_start_up_too(crashes, tiny_dat
     )
     assert (status, said.strip().splitlines()[-1]) == (
         75,
-        "kdjax: terminated; the same command goes on where it was",
+        "kdjax: terminated; what was saved is kept, and the same command goes on from there",
     )
     assert "Traceback" not in said

@@ -4,6 +4,8 @@ import json
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +102,14 @@ def stop_at(monkeypatch, handled):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("step", [2, 6, 8, 11])
+@pytest.mark.parametrize(
+    "step",
+    [
+        6,
+        pytest.param(11, marks=pytest.mark.slow),
+        *(pytest.param(step, marks=pytest.mark.every) for step in (2, 8)),
+    ],
+)
 def test_a_run_that_is_terminated_in_the_middle_of_a_line_goes_on_bit_for_bit(
     whole, tiny_dataset, tmp_path, stop_at, monkeypatch, step
 ):
@@ -191,9 +200,9 @@ def damage(folder, how):
     "how",
     [
         lambda path: True,
-        lambda path: path.parent.name == "d",
-        lambda path: path.name == "manifest.ocdbt",
-        lambda path: path.name == "_METADATA",
+        pytest.param(lambda path: path.parent.name == "d", marks=pytest.mark.every),
+        pytest.param(lambda path: path.name == "manifest.ocdbt", marks=pytest.mark.every),
+        pytest.param(lambda path: path.name == "_METADATA", marks=pytest.mark.slow),
         lambda path: path.parent.name == "journal",
     ],
     ids=["all", "data", "manifest", "metadata", "journal"],
@@ -210,6 +219,21 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert said.count("12 is damaged") == 1
     assert "going on from the checkpoint before it, of step 9" in said
     assert_same_runs(whole, run)
+
+
+@NOISY
+@pytest.mark.parametrize("how", [lambda path: True, lambda path: path.name == "_METADATA"])
+def test_damaged_checkpoints_are_all_named(tiny_dataset, tmp_path, how):
+    run = tmp_path / "run"
+    train(config_for(tiny_dataset), run)
+    (run / "finished.json").unlink()
+    for step in (9, 12):
+        damage(run / "checkpoints" / str(step), how)
+    with pytest.raises(
+        UserError, match=r"checkpoints/12 is damaged or .*, and so is 9; use"
+    ) as told:
+        train(config_for(tiny_dataset), run)
+    assert "NoneType" not in str(told.value)
 
 
 @NOISY
@@ -348,6 +372,23 @@ def test_weights_that_a_crash_left_behind_are_not_the_best_of_what_is_trained_af
     assert best_steps(tmp_path) == [6]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"x": 1}', '{"4": "0.5"}', ""])
+def test_a_damaged_list_of_what_weights_were_worth_is_one_line_when_the_run_is_opened(
+    tmp_path, text
+):
+    checkpoints = saving.Checkpoints(tmp_path)
+    save_best(checkpoints, fake_state(4, 0), 0.5)
+    checkpoints.close()
+    (tmp_path / "best.json").write_text(text)
+    for read in (saving.Checkpoints, best_step):
+        with pytest.raises(
+            UserError, match=r"best\.json is damaged: .*; remove it, and the latest"
+        ):
+            read(tmp_path)
+    (tmp_path / "best.json").unlink()
+    assert best_step(tmp_path) == 4
+
+
 def test_weights_of_a_run_from_before_are_worth_what_its_state_says(tmp_path):
     checkpoints = saving.Checkpoints(tmp_path)
     save_best(checkpoints, fake_state(4, 0), 0.5)
@@ -398,6 +439,7 @@ def brittle_config(data, **changed):
     return config
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_the_last_good_state_stays(tiny_dataset, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(UserError, match=r"the loss of .* is nan at step 5 \(fragile\)") as caught:
@@ -432,7 +474,7 @@ def test_weights_that_a_finite_loss_broke_are_never_saved(tiny_dataset, tmp_path
 
 
 @pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("gradient", [False, pytest.param(True, marks=pytest.mark.every)])
 def test_a_step_that_is_not_finite_is_left_out(tiny_dataset, tmp_path, capsys, gradient, devices):
     run = tmp_path / "run"
     config = brittle_config(
@@ -574,3 +616,51 @@ def test_all_differences_are_told_a_line_each(whole, tiny_dataset):
             f"  train.steps=12, asked for 20{hint}",
         ]
     assert RunFolder(whole).is_finished
+
+
+ALONE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from kdjax import __main__, cli
+from kdjax.train import best
+from kdjax.models.weights.runs import restore_best
+def main():
+    cli._quiet_libraries()
+    place = Path(sys.argv[1])
+    for number in range(10):
+        try:
+            WORK
+        except Exception as error:
+            print("failed:", str(error).splitlines()[0], file=sys.stderr)
+    return 0
+__main__.main = main
+__main__.command()
+"""
+"""What a command does ten times, and fails at."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["read", "write"])
+def test_one_line_stands_alone_where_many_reads_or_writes_fail(tmp_path, work):
+    """TensorStore's threads, for whom nobody waits after the first failure, say nothing beside it."""
+    checkpoints = saving.Checkpoints(tmp_path)
+    save_best(checkpoints, fake_state(4, 0), 0.5)
+    checkpoints.close()
+    damaged = [path for path in (tmp_path / "best").rglob("d/*") if path.is_file()]
+    assert damaged
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    tree = "{f'p{n}': np.random.default_rng(n).normal(size=60000) for n in range(40)}"
+    full = "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    does = {
+        "read": "restore_best(place)",
+        "write": f"{full}; best._replace(best._open(place / str(number)), 1, {tree}, [1])",
+    }
+    code = ALONE.replace("WORK", does[work])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=300
+    )
+    lines = done.stderr.strip().splitlines()
+    assert (done.returncode, len(lines)) == (0, 10), done.stderr[:2000]
+    assert all(line.startswith("failed: ") for line in lines)

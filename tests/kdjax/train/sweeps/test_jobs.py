@@ -1,6 +1,7 @@
 """Several processes: what each gets of the machine, and what becomes of a run whose process dies."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ HOLD = """
 import json, os, pathlib, signal, socket, sys, time
 note = pathlib.Path(sys.argv[1])
 note.parent.mkdir(parents=True, exist_ok=True)
-facts = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+facts = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time() - 42}
 note.write_text(json.dumps({"state": "running", **facts}))
 """
 DIE = f"{HOLD}os.kill(os.getpid(), signal.SIGKILL)"
@@ -78,7 +79,8 @@ def test_a_run_whose_process_dies_has_failed_and_another_process_goes_on(
         ("done", ""),
     ]
     said = capsys.readouterr().out
-    assert f"(first, seed 3) failed after no time: {problem}" in said
+    # what it took is counted although nobody could say so any more
+    assert re.search(rf"\(first, seed 3\) failed after [4-9]\d s: {re.escape(problem)}", said)
     assert "(second, seed 3) done" in said
     assert "2 runs: 1 done, 1 failed" in said
 

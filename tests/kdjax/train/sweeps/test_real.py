@@ -89,10 +89,13 @@ def test_processes_divide_a_sweep_and_outlive_one_that_dies(tiny_dataset, tmp_pa
     planned = run("--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert planned.stdout.count(" train\n") == 5
+    assert planned.stdout.endswith("6 runs: 1 failed, 5 missing\n")
     assert not (tmp_path / "out").exists()
     done = run()
     assert done.returncode == 2, done.stderr
     assert "large cannot be built and is left out: data.batch_size=1000 is larger" in done.stderr
+    # a group is told without them
+    assert "on one stream of batches, from large" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("kdjax: error: 2 of 6 runs failed")
     found = kdjax.Sweep(tmp_path / "out")

@@ -12,7 +12,6 @@ from kdjax.evaluate import statistics
 from kdjax.evaluate.membership import is_sweep, read_membership
 from kdjax.train.sweeps.ledger import DONE, FAILED, MISSING, RUNNING, STOPPED, State
 from kdjax.train.sweeps.status import describe, duration, seconds_left
-from kdjax.train.sweeps.tables import to_csv
 
 ROWS = [{"name": "alone"}, {"name": "long", "train.steps": 7}, {"train.steps": 8}]
 
@@ -96,6 +95,10 @@ def test_a_sweep_is_read_back_by_settings_and_by_seeds(swept):
         *(("alone", 4, None), ("long", 4, 7))
     ]
     assert {line["quality"] for line in sweep.table()} == {"c40", "overall"}
+    with pytest.raises(ValueError, match="quality='c99'"):
+        sweep.table(quality="c99")
+    with pytest.raises(UserError, match=r"^baseline=nothing: no row is called so"):
+        sweep.table(baseline="nothing")
     turned = sweep.table(quality="c40", baseline="long")
     assert turned[0]["difference"] == pytest.approx(-lines[1]["difference"])
     assert np.isnan(sweep.table(quality="c40", baseline="")[1]["difference"])
@@ -156,12 +159,10 @@ def test_time_left_is_that_of_what_is_done_shared_by_what_runs():
         "8 runs: 2 done, 2 running, 1 failed, 1 stopped, 2 missing; about 6 min left"
     )
     assert describe(done) == "2 runs: 2 done"
+    # a time that is hardly any is not told
+    late = describe([*done, State(RUNNING, since=10)], 1000)
+    assert late == "3 runs: 2 done, 1 running"
 
 
 def test_times_are_read_at_a_glance():
     assert [duration(each) for each in (0.2, 42, 150, 7500)] == ["", "42 s", "2 min", "2 h 05 min"]
-
-
-def test_tuples_and_what_is_no_number_have_their_cells():
-    rows = [{"a": ("x", "y"), "problem": "p", "b": float("nan")}, {"c": 1}]
-    assert to_csv(rows) == 'a,b,c,problem\n"[""x"", ""y""]",,,p\n,,1,\n'

@@ -11,7 +11,7 @@ from kdjax.checks import UserError
 from kdjax.files import HeldError, write_json
 from kdjax.folder import RunFolder
 from kdjax.train.programs import remember
-from kdjax.train.sweeps import read_sweep, work
+from kdjax.train.sweeps import ledger, read_sweep, work
 from kdjax.train.sweeps.ledger import Ledger
 from kdjax.train.sweeps.rows import find_row
 
@@ -169,6 +169,33 @@ def test_a_run_that_another_process_holds_is_passed_over(stand_ins, sweep, table
     assert "another process is training it" in capsys.readouterr().err
 
 
+def test_a_run_that_processes_die_of_has_failed_and_the_rest_goes_on(
+    stand_ins, sweep, table, tmp_path, monkeypatch, capsys
+):
+    run, _ = work.prepare(ROWS, "supervised:resnet_tiny", {"seed.student": "3"}, tmp_path).runs
+    dying = Ledger(tmp_path)
+    steps = iter((None, 5, 5, 7, 7))
+    monkeypatch.setattr(ledger, "last_step", lambda folder: next(steps))
+    assert dying.count_death(run) == 0
+    deaths = []
+    for _ in range(4):
+        # a process begins, and leaves no word
+        dying.begin(run)
+        deaths.append(dying.count_death(run))
+    # one that got further has not died of the same
+    assert deaths == [1, 1, 2, 1]
+    dying.begin(run)
+    sweep(tmp_path, ROWS)
+    lines = table(tmp_path / "results.csv")
+    assert [line["state"] for line in lines] == ["failed", "done"]
+    assert lines[0]["problem"] == "2 processes in turn died at it, at the same step"
+    assert "--retry tries it again" in capsys.readouterr().err
+    dying.forget(run)
+    dying.begin(run)
+    monkeypatch.setattr(ledger, "last_step", lambda folder: 7)
+    assert dying.count_death(run) == 1
+
+
 def test_shares_divide_the_runs_and_each_sees_all_in_its_table(stand_ins, sweep, table, tmp_path):
     for share in (1, 2):
         sweep(tmp_path, ROWS, seeds=2, share=(share, 2), baseline="alone")
@@ -185,6 +212,15 @@ def test_shares_made_in_python_share_a_table(stand_ins, sweep, table, tmp_path):
         sweep(tmp_path, [row])
     assert len(stand_ins.trained) == 2
     assert len({row["run"] for row in table(tmp_path / "results.csv")}) == 2
+
+
+def test_a_slip_of_the_command_line_is_not_the_rows(stand_ins, tmp_path):
+    common = {"train.step": "3"}
+    for rows in (ROWS, [{"train.patience": 2}]):
+        with pytest.raises(UserError, match=r"^unknown configuration key 'train\.step'"):
+            work.prepare(rows, "supervised:resnet_tiny", common, tmp_path)
+    with pytest.raises(UserError, match=r"^row 0 of the sweep: unknown"):
+        work.prepare([{"train.step": 3}], "supervised:resnet_tiny", {}, tmp_path)
 
 
 def test_a_row_that_cannot_be_built_is_left_out_with_every_seed(
@@ -249,6 +285,10 @@ def test_baseline_is_a_name_or_a_number():
         (
             "    from kdjax.configs.sweeps import grid\n    return grid({'a': ()})\n",
             "fails: a of a grid has no values",
+        ),
+        (
+            "    yield {'seed.student': 1, 'name': 'one', 'seed.student': 2}\n",
+            "rows.py, line 2: the dict has 'seed.student' 2 times",
         ),
     ],
 )
