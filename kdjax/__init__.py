@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from kdjax import losses as losses
     from kdjax import methods as methods
     from kdjax import models as models
+    from kdjax import serve as serve
     from kdjax import signal as signal
     from kdjax import train as train
     from kdjax import transforms as transforms
     from kdjax.extensions import Extensions as Extensions
+    from kdjax.serve.detector import Detector as Detector
     from kdjax.train.run import Run as Run
     from kdjax.train.sweeps.folder import Sweep as Sweep
 
 PLACES = {
+    "Detector": "serve.detector",
     "Extensions": "extensions",
     "Run": "train.run",
     "Sweep": "train.sweeps.folder",
@@ -32,6 +35,7 @@ PLACES = {
     "losses": "",
     "methods": "",
     "models": "",
+    "serve": "",
     "signal": "",
     "train": "",
     "transforms": "",

@@ -2,6 +2,7 @@
 
 import difflib
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,11 @@ def kind_and_line(error: BaseException) -> str:
     """Returns the kind of an error and the first line of what it says: `KeyError: 'stage9'`."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns a number of things: `1 video`, `2 videos`; `many` where that is not `one` and an s, as `people`."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -95,3 +101,13 @@ def check_same_batch(**arrays: Any) -> None:
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise ValueError(f"leading axes must be equal, got {listed}")
+
+
+def check_pattern(key: str, pattern: str) -> None:
+    """Raises ValueError for what is no regular expression, or an empty one, naming the field."""
+    if not pattern:
+        raise ValueError(f"{key} holds an empty expression, which would match every parameter")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{key}={pattern!r} is no regular expression: {error}") from error

@@ -1,28 +1,15 @@
 """`kdjax COMMAND`: flags in, one call out; errors of the user's become one line."""
 
-import argparse
 import itertools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdjax.arguments import PARTS, add_going_on, add_prepare, add_sweep
+from kdjax.arguments.parser import build_parser
 from kdjax.checks import Terminated, UserError
 from kdjax.compilation import keep_programs
-from kdjax.termination import TERMINATED, terminable
-from kdjax.version import __version__
-
-CONFIG = "METHOD[:NETWORK], or a Python file or module of your own, FILE.py[:ARGUMENT]"
-
-SPLITS = ("train", "validation", "test")
-
-CONFIG_HELP = """\
-Any field of the configuration is set by --config.KEY=VALUE, for example
---config.optimizer.learning_rate=1e-4 or --config.student.qualities=raw,c40.
-`kdjax info --config=NAME` lists the fields with their values; `kdjax info` alone
-lists the configurations and the networks. --flagfile=FILE stands for the arguments
-in a file, one a line."""
+from kdjax.termination import INTERRUPTED, TERMINATED, stoppable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quiet_libraries()
         if problem := keep_programs():
             print(f"note: compiled programs are not kept: {problem}", file=sys.stderr)
-        with terminable(wanted=options.command in ("train", "sweep")):
+        with stoppable(terminated=options.command in ("train", "sweep")):
             from kdjax import commands
 
             commands.run(options)
@@ -64,11 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     except Terminated:
-        print("kdjax: terminated; the same command goes on where it was", file=sys.stderr)
+        print(
+            "kdjax: terminated; what was saved is kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
         return TERMINATED
-    except KeyboardInterrupt:
-        print("kdjax: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        kept = "what was saved is kept, and the same command goes on from there"
+        print(f"kdjax: interrupted; {stop.args[0] if stop.args else kept}", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
@@ -141,153 +132,3 @@ def parse_overrides(rest: Sequence[str]) -> dict[str, str]:
             text = following
         found[key] = text
     return found
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="kdjax",
-        description="Distil detectors of deepfakes that work on compressed images and video.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"kdjax {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_demo, _prepare, _train, _evaluate, _report, _sweep, _info):
-        add(commands)
-    return parser
-
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows every default that says something, and the epilogue as it is written."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        says_nothing = action.default is None or action.default is False or action.default == ""
-        return action.help if says_nothing else super()._get_help_string(action)
-
-
-def _command(
-    commands: argparse._SubParsersAction, name: str, text: str, *, takes_config: bool = False
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=CONFIG_HELP if takes_config else None,
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(takes_config=takes_config, config="")
-    return parser
-
-
-def _demo(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "demo", "make a data set, train teacher and students, report: the whole job"
-    )
-    parser.add_argument("--workdir", type=Path, default=Path("demo"), help="where all of it goes")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the data and the students")
-    parser.add_argument("--full", action="store_true", help="longer training on more identities")
-
-
-def _prepare(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "prepare", "make a data set of faces in several qualities")
-    parser.epilog = PARTS
-    add_prepare(parser)
-
-
-def _add_program(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--program",
-        default="",
-        help="Python file, or module, that names networks, methods and so on of your own, as METHODS = {...}",
-    )
-
-
-def _train(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "train", "train a run, or go on with an interrupted one", takes_config=True
-    )
-    parser.add_argument("--config", required=True, help=CONFIG)
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--profile",
-        default="",
-        metavar="START:STOP",
-        help="trace these steps into the folder's `profile`, for TensorBoard or Perfetto",
-    )
-    hosts = parser.add_argument_group(
-        "several hosts", "the same command on each, with a --workdir that all of them see"
-    )
-    hosts.add_argument(
-        "--distributed",
-        action="store_true",
-        help="as the cluster's own environment says (SLURM, Open MPI, GKE, Cloud TPU)",
-    )
-    hosts.add_argument("--coordinator", default="", metavar="HOST:PORT", help="address of host 0")
-    hosts.add_argument("--hosts", type=int, default=0, help="how many there are")
-    hosts.add_argument("--host", type=int, default=-1, help="which this is, from 0 on")
-    _add_program(parser)
-    add_going_on(parser)
-
-
-def _evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "evaluate", "evaluate the best weights of runs in every quality")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="split to evaluate on")
-    parser.add_argument("--data", type=Path, help="another data set than the run's own")
-    parser.add_argument("--limit", type=int, default=0, help="at most so many images; 0: all")
-    parser.add_argument(
-        "--qualities",
-        default="",
-        help="of these alone: stored ones, and JPEG as jpeg (drawn) or jpeg1 to jpeg100, made from the best; "
-        "default: all that are stored, and what was made for the student",
-    )
-    parser.add_argument(
-        "--corruptions",
-        default="",
-        help="under these instead, in five severities each: all, or some of jpeg, h264, blur, noise, resize",
-    )
-    _add_program(parser)
-
-
-def _report(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "report", "write one HTML file about runs, to open offline")
-    parser.add_argument(
-        "runs",
-        nargs="+",
-        type=Path,
-        metavar="RUN",
-        help="folder of a run, or of a sweep with seeds",
-    )
-    parser.add_argument(
-        "--output", type=Path, help="default: report.html in the runs' common folder"
-    )
-    parser.add_argument(
-        "--split", default="test", help="evaluation to show: a split of the data set"
-    )
-    _add_program(parser)
-
-
-def _sweep(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "sweep", "train and evaluate one run for each override", takes_config=True
-    )
-    add_sweep(parser, CONFIG)
-    _add_program(parser)
-
-
-def _info(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "info", "show versions, devices, networks, a run or a data set", takes_config=True
-    )
-    parser.add_argument("path", nargs="?", type=Path, help="folder of a run or a data set")
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.html", help="write a contact sheet of the data set"
-    )
-    parser.add_argument("--config", help="show the fields of METHOD[:NETWORK], or of FILE.py")
-    parser.add_argument(
-        "--network", help="show parameters, multiply-adds and feature shapes of a network"
-    )
-    parser.add_argument(
-        "--image_size", type=int, help="side of the image in pixels (--network); default: 224"
-    )

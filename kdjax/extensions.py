@@ -28,7 +28,21 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 METRIC_COLUMNS = frozenset(
     (
         *("step", "epoch", "kind", "loss", "learning_rate", "cross_entropy"),
-        *("accuracy", "accuracy_real", "accuracy_fake", "auc", "eer", "recall_at_1", "video_auc"),
+        *(
+            "accuracy",
+            "accuracy_real",
+            "accuracy_fake",
+            "balanced_accuracy",
+            "auc",
+            "average_precision",
+        ),
+        *("eer", "eer_threshold", "log_loss", "brier", "calibration_error"),
+        *("recall_at_1", "recall_at_5", "recall_at_10"),
+        *(
+            f"video_{pooling}{name}"
+            for pooling in ("", "max_", "top_")
+            for name in ("accuracy", "auc", "average_precision", "eer")
+        ),
     )
 )
 """Columns of a run's log, whose names no metric of the user's own may have."""

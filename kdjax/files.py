@@ -1,9 +1,13 @@
-"""Files are written to a temporary name and renamed, so that a reader never meets half of one."""
+"""Files are written to a temporary name and renamed, so that a reader never meets half of one; cells of tables."""
 
 import contextlib
+import csv
+import io
 import json
+import math
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,15 @@ class HeldError(UserError):
     """Another process holds a lock: nothing is wrong, and nothing can be done but wait."""
 
 
+RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")
+"""What a cell begins with that a spreadsheet takes for a formula, or strips until it is one."""
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # another host's process, or another thread, may write the same file
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
@@ -56,6 +65,35 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(value, dict):
                 yield value
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], *, last: Sequence[str] = ()) -> str:
+    """Returns rows as comma-separated values (`cell`); columns in order of appearance, but for those that come last."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [
+        *(name for name in names if name not in last),
+        *(name for name in last if name in names),
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def cell(value: Any) -> Any:
+    """Returns a value as a cell of a table that spreadsheets open.
+
+    Text has an apostrophe before what they would run as a formula, and escapes for bytes that are no text and for
+    carriage returns; a number that is not finite, and None, are empty; a list is JSON.
+    """
+    if isinstance(value, str):
+        # a lone carriage return would end the row in some readers
+        clean = value.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
+        return f"'{clean}" if clean.lstrip(" ").startswith(RUN_BY_SPREADSHEETS) else clean
+    if isinstance(value, list | tuple):
+        return json.dumps(list(value))
+    return "" if value is None or not math.isfinite(value) else value
 
 
 @contextlib.contextmanager

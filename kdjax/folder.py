@@ -31,6 +31,8 @@ class RunFolder:
       tensorboard: events.
       profile: traces of steps.
       evaluation: evaluations by name.
+      calibration: temperature and threshold by validation data, JSON.
+      export: models and weights for elsewhere.
       lock: held while a process trains.
       owner: which process that is, with its signs of life, for where no lock reaches.
     """
@@ -53,6 +55,8 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
         self.evaluation = self.path / "evaluation"
+        self.calibration = self.path / "calibration.json"
+        self.export = self.path / "export"
         self.lock = self.path / ".lock"
         self.owner = self.path / ".owner.json"
 
@@ -83,14 +87,27 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
     def read_best_values(self) -> dict[int, float]:
-        """Returns what the best weights were worth, by step; empty of runs from before that was kept."""
-        found = read_json(self.best_values, WHAT) if self.best_values.exists() else {}
-        values = found if isinstance(found, dict) else {}
-        return {
-            int(step): float(value)
-            for step, value in values.items()
-            if step.isdecimal() and len(step) < 20 and _is_number(value) and value is not None
-        }
+        """Returns what the best weights were worth, by step; empty of runs from before that was kept.
+
+        Raises:
+          UserError: for a file that is damaged.
+        """
+        if not self.best_values.exists():
+            return {}
+        lost = (
+            f'{self.best_values} is damaged: it must hold what weights are worth by step, as {{"100": 0.9}}; '
+            "remove it, and the latest of the best weights that are kept counts as the best"
+        )
+        try:
+            found = read_json(self.best_values, WHAT)
+        except UserError as error:
+            raise UserError(lost) from error
+        if not isinstance(found, dict) or not all(
+            step.isdecimal() and len(step) < 20 and _is_number(value)
+            for step, value in found.items()
+        ):
+            raise UserError(lost)
+        return {int(step): float(value) for step, value in found.items() if value is not None}
 
     def read_config_changes(self) -> list[dict[str, Any]]:
         """Returns what was changed of the configuration: `step` and `changes`, `{key: [before, after]}`."""

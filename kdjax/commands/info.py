@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdjax import configs
-from kdjax.checks import UserError, check_positive
+from kdjax.checks import UserError, check_positive, counted
 from kdjax.folder import RunFolder
 from kdjax.version import __version__
 
@@ -94,7 +94,7 @@ def _show_dataset(folder: Path, sheet: Path | None) -> None:
     print(f"{dataset.path}: {dataset.name}, {dataset.image_size} px")
     known = manifest.read(dataset.path) or {}
     for split, size in dataset.sizes.items():
-        print(f"  {split}: {size} images{_counted(known, split)}")
+        print(f"  {split}: {counted(size, 'image')}{_counted(known, split)}")
     try:
         lines = [f"{quality}: {made}" for quality, made in known.get("qualities", {}).items()]
         lines += [
@@ -118,6 +118,7 @@ def _counted(manifest: dict[str, Any], split: str) -> str:
         counts = manifest["counts"][split]
         kinds = {**counts["by_class"], **counts["by_forgery"]}
         listed = ", ".join(f"{count} {name}" for name, count in kinds.items() if name != "none")
-        return f" of {counts['videos']} videos and {counts['identities']} people: {listed}"
+        videos = counted(counts["videos"], "video")
+        return f" of {videos} and {counted(counts['identities'], 'person', 'people')}: {listed}"
     except (KeyError, TypeError, AttributeError):
         return ""

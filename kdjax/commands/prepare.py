@@ -2,7 +2,7 @@
 
 import argparse
 
-from kdjax.arguments import prepare_options
+from kdjax.arguments.data import prepare_options
 from kdjax.data_pipeline.prepare import prepare
 from kdjax.data_pipeline.prepared import open_dataset
 from kdjax.files import read_json

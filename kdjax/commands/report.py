@@ -13,4 +13,12 @@ def run(options: argparse.Namespace) -> None:
     folders = [run.absolute() for run in options.runs]
     output = options.output or Path(os.path.relpath(os.path.commonpath(folders))) / "report.html"
     extensions = configs.program(options.program)
-    print(report(options.runs, output, split=options.split, extensions=extensions))
+    print(
+        report(
+            options.runs,
+            output,
+            split=options.split,
+            latency=options.latency,
+            extensions=extensions,
+        )
+    )

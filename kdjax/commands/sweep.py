@@ -11,7 +11,7 @@ from kdjax.commands.tables import print_results, print_summary
 from kdjax.evaluate.tables import format_table
 from kdjax.train.sweeps import attempts, jobs, known, rows, work
 from kdjax.train.sweeps.known import Entry
-from kdjax.train.sweeps.ledger import DONE, FAILED, MISSING, RUNNING, STOPPED, Ledger
+from kdjax.train.sweeps.ledger import DONE, FAILED, MISSING, RUNNING, STOPPED, Ledger, State
 from kdjax.train.sweeps.plan import Planned, differing_keys, groups
 from kdjax.train.sweeps.status import describe, status_rows
 from kdjax.train.sweeps.tables import Tables
@@ -70,20 +70,23 @@ def _train(options: argparse.Namespace, prepared: work.Prepared, runs: list[Plan
     ledger, tables = prepared.ledger, Tables(prepared.ledger)
     wanted = (MISSING, STOPPED, FAILED) if options.retry else (MISSING, STOPPED)
     left = [run for run in runs if ledger.state(ledger.placed(run)).name in wanted]
-    for line in _told_groups(left, options):
-        print(line, file=sys.stderr, flush=True)
     if options.jobs > 1:
         words = _words(options)
         jobs.check_first(words)
-        tables.write()
+    else:
+        work.begin(prepared, runs, retry=options.retry)
+    tables.write()
+    # without those that cannot be built, which are known now
+    left = [run for run in left if ledger.state(ledger.placed(run)).name != FAILED]
+    for line in _told_groups(left, options):
+        print(line, file=sys.stderr, flush=True)
+    if options.jobs > 1:
         start = jobs.starter(words, options.workdir, options.jobs)
         try:
             jobs.supervise(start, options.jobs, runs, ledger, tables.write)
         finally:
             tables.write()
     else:
-        work.begin(prepared, runs, retry=options.retry)
-        tables.write()
         attempts.work(runs, ledger, tables.write, group=_group_size(options, len(runs)))
     _print_end(options.workdir, runs, tables)
 
@@ -170,10 +173,14 @@ def _print_plan(runs: list[Planned], ledger: Ledger, *, retry: bool, size: int) 
     hopeless = work.find_hopeless(runs)
     doing = {**DOING, FAILED: "try again"} if retry else DOING
     placed = [ledger.placed(run) for run in runs]
-    states = [ledger.state(run) for run in placed]
+    states = [
+        State(FAILED, hopeless[run.key]) if run.key in hopeless else ledger.state(run)
+        for run in placed
+    ]
+    built = [run for run in runs if run.key not in hopeless]
     numbers = {
         run.digest: number
-        for number, members in enumerate(groups(runs, size), 1)
+        for number, members in enumerate(groups(built, size), 1)
         for run in members
     }
     lines = [
@@ -181,7 +188,7 @@ def _print_plan(runs: list[Planned], ledger: Ledger, *, retry: bool, size: int) 
             "run": run.folder.name,
             "row": run.name,
             "seed": run.seed,
-            "group": numbers[run.digest],
+            "group": numbers.get(run.digest, ""),
             "would": f"nothing: {hopeless[run.key]}" if run.key in hopeless else doing[state.name],
         }
         for run, state in zip(placed, states, strict=True)

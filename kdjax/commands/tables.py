@@ -1,21 +1,62 @@
 """The tables that commands print of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdjax.data_pipeline.corruptions import names
 from kdjax.evaluate.evaluation import OVERALL
 from kdjax.evaluate.grouped import Summary, line_row
+from kdjax.evaluate.intervals import evaluation_intervals
 from kdjax.evaluate.membership import groups_of, read_membership
 from kdjax.evaluate.runs import read_runs
-from kdjax.evaluate.tables import format_table, result_rows
+from kdjax.evaluate.tables import HEADINGS, format_table, interval_text, qualities_of, result_rows
+from kdjax.folder import RunFolder
 from kdjax.train import checkpoint
+from kdjax.train.calibration import Calibrated, calibration_lines, calibration_rows
 
 
 def print_results(runs: Sequence[Path], split: str = "test") -> None:
     """Prints the table of some runs' metrics."""
     print(format_table(result_rows(runs, split=split, metrics=("accuracy", "auc", "eer"))))
+
+
+INTERVALS = ("auc", "video_auc")
+"""Metrics of runs that are printed with their interval."""
+
+
+def print_intervals(runs: Sequence[Path], split: str) -> None:
+    """Prints the AUC of some runs in each quality with intervals over videos, and that of each data set in one."""
+    rows, groups = [], []
+    for run in read_runs(runs, split):
+        if run.evaluation is None:
+            continue
+        for quality in qualities_of([run]):
+            found = evaluation_intervals(run.evaluation, quality, INTERVALS)
+            texts = {HEADINGS[name]: interval_text(each) for name, each in found.items()}
+            rows.append({"run": run.name, "quality": quality, **texts})
+            for name, values in run.evaluation.per_dataset.get(quality, {}).items():
+                row = {"run": run.name, "quality": quality, "data set": name}
+                shown = ("accuracy", "auc", "eer", "video_auc")
+                groups.append({**row, **{HEADINGS[metric]: values[metric] for metric in shown}})
+    print("\n95 % intervals over videos:")
+    print(format_table(rows))
+    if groups:
+        print("\nby data set:")
+        print(format_table(groups))
+
+
+def print_calibrations(found: Mapping[Path, Calibrated]) -> None:
+    """Prints what calibrating some runs has found."""
+    names = {folder: folder.resolve().name for folder in found}
+    for folder, each in found.items():
+        for line in calibration_lines(names[folder], each):
+            print(line)
+    print(
+        format_table([row for f, each in found.items() for row in calibration_rows(names[f], each)])
+    )
+    for folder in found:
+        print(RunFolder(folder).calibration)
 
 
 def print_corruptions(runs: Sequence[Path], kinds: Sequence[str], split: str) -> None:

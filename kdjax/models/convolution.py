@@ -6,8 +6,10 @@ three input channels, and the gradient of a max-pool. Those take other forms the
 `jax.lax.platform_dependent`; accelerators keep their own kernels.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,23 @@ PADDINGS = ("symmetric", "same", "valid")
 give `ceil(size / stride)` outputs, the odd one at the end; `valid` none."""
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
+
+_AUTOMATIC = ContextVar("automatic", default="auto")
+
+
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Has the form `auto` be `lax` in all that is traced inside: for converters that know no choice by platform."""
+    token = _AUTOMATIC.set("lax")
+    try:
+        yield
+    finally:
+        _AUTOMATIC.reset(token)
+
+
+def chosen(form: str) -> str:
+    """Returns the form that one asked for stands for where it is traced."""
+    return _AUTOMATIC.get() if form == "auto" else form
 
 
 def margins(
@@ -81,6 +100,7 @@ def convolve(
       `[B, ceil(H / stride), ceil(W / stride), D]`, fewer rows and columns with the padding `valid`.
     """
     check_choice("form", form, FORMS)
+    form = chosen(form)
     rows, columns = kernel.shape[:2]
     around = margins(x.shape, (rows, columns), stride=stride, dilation=dilation, padding=padding)
     plain = functools.partial(_plain, stride=stride, margins=around, dilation=dilation)
@@ -117,6 +137,7 @@ def max_pool(
       `[B, ceil(H / stride), ceil(W / stride), C]`, fewer rows and columns with the padding `valid`.
     """
     check_choice("form", form, FORMS)
+    form = chosen(form)
     around = margins(x.shape, (size, size), stride=stride, padding=padding)
     plain = functools.partial(_plain_max_pool, size=size, stride=stride, margins=around)
     special = functools.partial(_shifted_max_pool, size=size, stride=stride, margins=around)

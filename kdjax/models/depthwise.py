@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 
 from kdjax.checks import check_choice, check_rank
 from kdjax.models import shifted
-from kdjax.models.convolution import margins
+from kdjax.models.convolution import chosen, margins
 from kdjax.models.shifted import Plan
 from kdjax.types import Array
 
@@ -50,6 +50,7 @@ def depthwise_convolve(
       TypeError: when the dtypes differ.
     """
     check_choice("depthwise", form, FORMS)
+    form = chosen(form)
     check_rank("x", x, 4)
     check_rank("kernel", kernel, 3)
     rows, columns, channels = kernel.shape

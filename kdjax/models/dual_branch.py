@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from kdjax.models.layers import BatchNorm, Classifier, Conv, pool
 from kdjax.models.stochastic import example_keys
@@ -40,7 +41,9 @@ class Fusion(nn.Module):
         x = Conv(both.shape[-1], 1, dtype=self.dtype, name="mix_conv")(both)
         x = nn.relu(BatchNorm(self.axis_name, name="mix_norm")(x, train=train))
         attention = nn.sigmoid(Conv(2, 3, dtype=self.dtype, name="attention_conv")(x))
-        return rgb * attention[..., :1], frequency * attention[..., 1:]
+        # not as attention[..., :1], which is a gather where the number of images is a symbol
+        of_rgb, of_frequency = (lax.slice_in_dim(attention, at, at + 1, axis=3) for at in (0, 1))
+        return rgb * of_rgb, frequency * of_frequency
 
 
 class DualBranch(nn.Module):

@@ -119,7 +119,7 @@ class InceptionResNet(nn.Module):
             features[f"stage{number}"] = x = self.stage(number, x, train=train)
         means = dropout(pool(x), self.drop_rate, keys, 0)[:, None, None]
         embedded = self.embedding_norm(self.embedding_conv(means), train=train)
-        features["pooled"] = embedded[:, 0, 0]
+        features["pooled"] = jnp.squeeze(embedded, (1, 2))
         return Outputs(self.classifier(features["pooled"]), features)
 
 

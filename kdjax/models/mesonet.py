@@ -83,7 +83,7 @@ class MesoNet(nn.Module):
         x, features = images, {}
         for number, stage in enumerate(self.stages, start=1):
             features[f"stage{number}"] = x = self._stage(number, stage, x, train)
-        flat = x.reshape(len(x), -1)
+        flat = x.reshape(x.shape[0], -1)
         self._check_size(images, flat.shape[-1], x.shape[-1])
         flat = dropout(flat, self.drop_rate, keys, 0)
         hidden = nn.leaky_relu(Classifier(self.hidden_width, name="hidden")(flat), SLOPE)

@@ -211,13 +211,13 @@ class MultiAttention(nn.Module):
 
         # the backbone draws with the numbers of its blocks
         number = len(self.backbone.blocks)
-        ones = jnp.ones((len(images), self.maps), parameter_dtype(x.dtype))
+        ones = jnp.ones((images.shape[0], self.maps), parameter_dtype(x.dtype))
         kept = dropout(ones, self.attention_drop_rate, keys, number)
 
         enhance = TextureEnhance(self.dtype, self.axis_name, name="texture")
         textures = enhance(features["stage1"], attention.shape[1:3], train=train)
         local = texture_vectors(textures, attention) * kept[:, :, None]
-        local = local.reshape(len(images), -1)
+        local = local.reshape(images.shape[0], -1)
         # like the classifier, the linear layers before it compute in float32
         linear = functools.partial(Classifier, self.hidden)
         for index in (1, 2):

@@ -7,7 +7,10 @@ import pytest
 
 from kdjax import cli
 
-COMMANDS = ("demo", "prepare", "train", "evaluate", "report", "sweep", "info")
+COMMANDS = (
+    *("demo", "prepare", "train", "evaluate", "report", "explain", "predict", "export"),
+    *("sweep", "info"),
+)
 
 
 def fails(capsys, *arguments):
@@ -45,6 +48,8 @@ def test_general_help_lists_every_command(capsys):
         (("train", "--config=add", "--workdir=x", "--config.data.path=absent"), "no data set at absent"),
         (("evaluate", "absent"), "is not a run"),
         (("report", "absent"), "absent"),
+        (("explain", "absent"), "absent is not a run"),
+        (("explain", "absent", "--limit=-1"), "--limit=-1 must be at least 0"),
         (("info", "absent"), "no data set at absent"),
         (("prepare", "--output=x"), "--source is missing"),
         (("prepare", "--output=x", "--source=absent"), "absent"),
@@ -133,9 +138,12 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     runs = sorted(path.name for path in (tmp_path / "sweep").glob("000-*"))
     assert len(runs) == 2
 
-    assert cli.main(["report", "teacher", *(f"sweep/{run}" for run in runs)]) == 0
+    assert cli.main(["report", "teacher", *(f"sweep/{run}" for run in runs), "--latency"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "seed.student=2" in page
+    costs = page[page.index('<section id="costs"') : page.index('<section id="configuration"')]
+    assert costs.count('data-head="latency, ms" data-value=') == 3
+    assert costs.count('data-head="GMACs an image" data-value=') == 3
 
     rows = (
         "    yield {'name': 'plain'}\n    yield {'name': 'slow', 'optimizer.learning_rate': 1e-6}\n"
@@ -146,7 +154,7 @@ def test_train_evaluate_report_and_sweep(tiny_dataset, tmp_path, capsys, monkeyp
     assert cli.main([*many, "--seeds=2", "--baseline=plain"]) == 0
     assert "AUC on test, c40, compared with plain:" in capsys.readouterr().out
     assert cli.main(["report", "many"]) == 0
-    assert '<section id="seeds">' in (tmp_path / "many/report.html").read_text()
+    assert '<section id="seeds"' in (tmp_path / "many/report.html").read_text()
     assert cli.main(["report", "many", "teacher"]) == 2
     assert cli.main(["info", "teacher"]) == 0
     assert cli.main(["info", str(tiny_dataset)]) == 0

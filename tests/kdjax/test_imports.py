@@ -77,11 +77,21 @@ ARROWS = {
     "kdjax.train.skipping": (*VOCABULARY, "kdjax.train.state"),
     "kdjax.train.ramps": VOCABULARY,
     "kdjax.train.ema": (*VOCABULARY, "kdjax.train.state"),
-    "kdjax.train.parallel": VOCABULARY,
-    "kdjax.train.hosts": VOCABULARY,
+    "kdjax.train.parallel": (*VOCABULARY, "kdjax.train.recompiling"),
+    "kdjax.train.recompiling": (),
+    "kdjax.train.hosts": (*VOCABULARY, "kdjax.termination"),
     "kdjax.evaluate": (*VOCABULARY, "kdjax.files", "kdjax.folder", "kdjax.data_pipeline"),
-    "kdjax.__main__": ("kdjax.cli",),
-    "kdjax.arguments": ("kdjax.defaults",),
+    "kdjax.serve": (
+        *(*MATHEMATICS, "kdjax.files", "kdjax.folder", "kdjax.published"),
+        *("kdjax.train", "kdjax.evaluate", "kdjax.data_pipeline", "kdjax.configs"),
+    ),
+    "kdjax.__main__": ("kdjax.cli", "kdjax.termination"),
+    "kdjax.arguments": (
+        "kdjax.defaults",
+        "kdjax.version",
+        "kdjax.checks",
+        "kdjax.serve.web.limits",
+    ),
     "kdjax.termination": ("kdjax.checks",),
     "kdjax.cli": ANYTHING,
     "kdjax.commands": ANYTHING,
@@ -221,7 +231,7 @@ def test_light_modules_reach_light_modules_only():
 FILES_OF_A_RUN = (
     *("config.json", "inputs.json", "metrics.jsonl", "timings.jsonl", "finished.json"),
     *("program.json", "program.txt", "checkpoints", "best", "tensorboard", "evaluation"),
-    *("best.json", "broken", "config_changes.json", ".owner.json"),
+    *("best.json", "broken", "config_changes.json", ".owner.json", "calibration.json"),
 )
 
 
@@ -317,6 +327,10 @@ def test_what_a_command_does_not_need_is_not_imported(words, foreign):
         ),
         ("kdjax.evaluate.report", "from kdjax.train import loop", ["imports kdjax.train.loop"]),
         ("kdjax.evaluate.report", "import kdjax.data_pipeline.loader", []),
+        ("kdjax.evaluate.report", "import kdjax.serve.spec", ["imports kdjax.serve.spec"]),
+        ("kdjax.train.loop", "from kdjax.serve import spec", ["imports kdjax.serve.spec"]),
+        ("kdjax.serve.spec", "from kdjax.train.loop import train", []),
+        ("kdjax.serve.spec", "from kdjax.commands import export", ["imports kdjax.commands"]),
         ("kdjax.methods.add", "import ml_collections.config_dict", ["imports ml_collections"]),
         ("kdjax.cli", "from kdjax.train.loop import train", []),
         ("kdjax", "if TYPE_CHECKING:\n  from kdjax import losses", []),

@@ -22,7 +22,10 @@ def public(package: str) -> Iterator[tuple[str, object]]:
 
 
 def everything() -> list[tuple[str, object]]:
-    found = [(f"kdjax.{name}", getattr(kdjax, name)) for name in ("Extensions", "Run", "Sweep")]
+    found = [
+        (f"kdjax.{name}", getattr(kdjax, name))
+        for name in ("Detector", "Extensions", "Run", "Sweep")
+    ]
     for package in PACKAGES:
         found += public(package)
     return found

@@ -1,5 +1,7 @@
 """The methods' losses as wholes are the weighted sums of their papers, and what the methods compute."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,10 +42,11 @@ def test_add_is_the_weighted_sum_over_the_stages():
         view += own["view_layers"][number] * losses.multi_view(
             *densities, LABELS, keys[1], gamma=100.0, eta=50.0, margin=0.012
         )
-    found = losses.add_terms(student, teacher, LABELS, rng)
+    weighted = functools.partial(losses.add, frequency_weight=2.0, view_weight=3.0)
+    found = jax.jit(losses.add_terms)(student, teacher, LABELS, rng)
     np.testing.assert_allclose(found.frequency_attention, frequency, rtol=1e-5)
     np.testing.assert_allclose(found.multi_view, view, rtol=1e-5)
-    total = losses.add(student, teacher, LABELS, rng, frequency_weight=2.0, view_weight=3.0)
+    total = jax.jit(weighted)(student, teacher, LABELS, rng)
     np.testing.assert_allclose(total, 2 * frequency + 3 * view, rtol=1e-5)
     assert 0 <= found.closed_hinges <= 1
 
@@ -104,7 +107,9 @@ def whole(name, student):
     return losses.ckd(other, own, own[::-1, None], dataset_size=50)
 
 
-@pytest.mark.parametrize("name", ["add", "ckd", "tokd", "qad"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("add", marks=pytest.mark.slow), "ckd", "tokd", "qad"]
+)
 def test_gradients_are_right_and_jit_changes_nothing(name):
     with jax.enable_x64(True):
         student = jax.tree.map(lambda x: x.astype(jnp.float64), maps(0))

@@ -83,7 +83,8 @@ def test_the_gradient_is_that_of_the_batch(bench, name, steps):
             np.testing.assert_allclose(seen[key], metrics[key], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["kd", pytest.param("supervised", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kd", "supervised"])
 def test_updates_are_those_of_the_batch_and_of_four_devices(bench, name):
     expected = bench(name, normalised=False).run(4)
     for devices, steps in ((1, 4), (2, 2), (4, 2)):
@@ -91,6 +92,7 @@ def test_updates_are_those_of_the_batch_and_of_four_devices(bench, name):
         close(found.params, expected.params, 1e-4)
 
 
+@pytest.mark.slow
 def test_micro_batches_normalised_by_themselves_are_the_same_on_four_devices(bench):
     one, four = (bench("kd", accumulation=2, devices=devices).run(2) for devices in (1, 4))
     close(four.batch_stats, one.batch_stats, 1e-5)

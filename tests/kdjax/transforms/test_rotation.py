@@ -111,8 +111,17 @@ def test_it_is_a_rotation_after_a_thousand_steps(method):
     assert_rotation(matrix_of(free, method=method))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", rotation.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("expm", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.every)
+            for name in rotation.METHODS
+            if name != "expm"
+        ),
+    ],
+)
 def test_a_large_one_is_a_rotation_after_twenty_steps(method):
     free = optimise(1024, 20, rate=100.0, method=method)
     # at most the largest singular value, which LAPACK was seen to crash on at this size

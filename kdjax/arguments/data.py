@@ -1,20 +1,15 @@
-"""The arguments of `kdjax prepare` (each option, the data sets that know it, what it does) and of `kdjax sweep`."""
+"""The arguments of `kdjax prepare`: each option, the data sets that know it, what it does."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from kdjax.defaults import GROUP
+from kdjax.arguments.common import add_command
 
 DATASETS = (
     *("folder", "synthfaces", "synthfaces/benchmark"),
     *("faceforensics", "celebdf", "ffiw", "dfdc", "deepfakebench", "videos"),
 )
-
-EXIT_STATUS = """\
-Exit status: 0 trained to its end, 2 an error, 75 after SIGTERM and 130 after Ctrl-C: all is
-saved, and the same command goes on. After kill -9 it goes on from the last checkpoint
-(train.save_every, train.save_minutes, and every validation)."""
 
 PARTS = """\
 faceforensics, as its owners' script leaves it, has parts: /all (the default: what was made
@@ -58,8 +53,10 @@ FLAGS = (
 )
 
 
-def add_prepare(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `kdjax prepare`."""
+def add_prepare(commands: argparse._SubParsersAction) -> None:
+    """Adds `kdjax prepare`."""
+    parser = add_command(commands, "prepare", "make a data set of faces in several qualities")
+    parser.epilog = PARTS
     parser.add_argument(
         "--dataset",
         default="folder",
@@ -105,66 +102,3 @@ def _help(text: str, known: str) -> str:
     if not known:
         return text
     return f"{about if semicolon else text} ({known}){semicolon}{default if semicolon else ''}"
-
-
-def add_sweep(parser: argparse.ArgumentParser, config: str) -> None:
-    """Adds the arguments of `kdjax sweep`; `config` says what a configuration is."""
-    parser.add_argument(
-        "sweep",
-        help="a table of the papers, as tokd_table6, or a Python file whose sweep() yields dicts",
-    )
-    parser.add_argument("--config", default="", help=f"{config}; --status does without")
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of the runs")
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=1,
-        help="run each row with so many seeds, from seed.student on, and print mean and interval",
-    )
-    parser.add_argument(
-        "--baseline",
-        default="",
-        help="row to compare the others with, by name or number; default: the one named last",
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="processes, each with its share of the cores and GPUs"
-    )
-    parser.add_argument(
-        "--group",
-        type=int,
-        default=GROUP,
-        metavar="N",
-        help="runs that differ in seeds, learning rates, loss weights and such numbers only are trained side by side, "
-        f"N at most: each batch is read and each teacher asked once for all; 1: one after the other; default: {GROUP}",
-    )
-    parser.add_argument(
-        "--shard",
-        default="",
-        metavar="I/N",
-        help="the I-th of N shares of the runs alone, from 1 on",
-    )
-    parser.add_argument("--retry", action="store_true", help="also what failed before")
-    parser.add_argument(
-        "--dry-run", "--dry_run", action="store_true", help="say what would be done; write nothing"
-    )
-    parser.add_argument(
-        "--status", action="store_true", help="say what is done, running, failed and missing"
-    )
-    parser.add_argument(
-        "--accept_changes",
-        action="store_true",
-        help="go on although your program has changed since some of the runs were trained",
-    )
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
-
-
-def add_going_on(parser: argparse.ArgumentParser) -> None:
-    """Adds what `kdjax train` has to say of stopping and going on."""
-    parser.epilog = f"{parser.epilog}\n\n{EXIT_STATUS}"
-    parser.add_argument(
-        "--accept_config_changes",
-        action="store_true",
-        help="go on with another train.steps, train.epochs, train.patience, train.validations_per_epoch, "
-        "train.validation_interval, train.gradient_ratio_every or train.nonfinite than the run was begun with: "
-        "more steps make a finished run longer",
-    )
