@@ -29,6 +29,7 @@ NEUTRAL: dict[str, Any] = {
     "data.more": [],
     "data.weights": [0.0],
     "data.balance": "none",
+    "data.leave_out": [],
     "method.class_weights": [1.0, 1.0],
     "student.remat": "none",
     "train.freeze_statistics": "none",

@@ -4,8 +4,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,33 @@ def ratio(numerator: list[float], denominator: list[float]) -> dict[str, Any]:
 def significant(value: float) -> float:
     """Returns the number to four significant digits."""
     return float(f"{value:.4g}")
+
+
+class Memory:
+    """Looks at the memory of a process every half second, in a thread."""
+
+    def __init__(self, process: int) -> None:
+        """Begins."""
+        self._file, self._seen = Path(f"/proc/{process}/status"), list[float]()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._end.wait(0.5):
+            line = re.findall(r"VmRSS:\s+(\d+) kB", self._file.read_text())
+            self._seen.append(round(int(line[0]) / 1000))
+
+    def close(self) -> list[float]:
+        """Returns megabytes in turn."""
+        self._end.set()
+        self._thread.join()
+        return self._seen or [0.0]
+
+
+def quarter(values: Sequence[float]) -> Sequence[float]:
+    """Returns the first quarter of the values, one at least."""
+    return values[: max(1, len(values) // 4)]
 
 
 class Budget:

@@ -132,23 +132,30 @@ class Inverted(nn.Module):
         parts.append(ConvNorm(middle, outputs, activation=None))
         self.branch = nn.Sequential(*parts)
         self.adds = stride == 1 and inputs == outputs
+        self.drop_rate = 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `[B, C, H, W]` to `[B, D, H', W']`."""
-        return x + self.branch(x) if self.adds else self.branch(x)
+        """Maps `[B, C, H, W]` to `[B, D, H', W']`; in training the branch is left out at `drop_rate`."""
+        y = self.branch(x)
+        if not self.adds:
+            return y
+        if self.training and self.drop_rate:
+            kept = torch.empty_like(y[:, :1, :1, :1]).bernoulli_(1 - self.drop_rate)
+            y = y * kept.div_(1 - self.drop_rate)
+        return x + y
 
 
 def _classified(features: int, *parts: nn.Module) -> nn.Module:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, 2))
 
 
-def resnet(depths: tuple[int, ...], bottleneck: bool) -> nn.Module:
-    """Returns a ResNet with so many blocks a stage."""
-    parts: list[nn.Module] = [ConvNorm(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)]
-    inputs = 64
+def resnet(depths: tuple[int, ...], bottleneck: bool, base: int = 64) -> nn.Module:
+    """Returns a ResNet with so many blocks a stage, and `base` channels in its first."""
+    parts: list[nn.Module] = [ConvNorm(3, base, 7, 2), nn.MaxPool2d(3, 2, 1)]
+    inputs = base
     for stage, depth in enumerate(depths):
         for index in range(depth):
-            width = 64 * 2**stage
+            width = base * 2**stage
             parts.append(Residual(inputs, width, 1 if stage == 0 or index else 2, bottleneck))
             inputs = 4 * width if bottleneck else width
     return _classified(inputs, *parts)

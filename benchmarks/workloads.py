@@ -16,6 +16,7 @@ from kdjax.train.optim import GROUPS, make_optimizer, make_schedule
 from kdjax.train.parallel import axis_name, compile_step, replicate, shard
 from kdjax.train.state import TrainState, create_state
 from kdjax.train.step import StepParts, make_train_step
+from kdjax.train.utilisation import operations
 from kdjax.types import Array, Batch, PyTree
 
 METHODS = ("supervised", "kd", "ckd", "add", "tokd", "qad")
@@ -192,6 +193,10 @@ class Training:
         for _ in range(count):
             self.step(self.batch)
         jax.block_until_ready(self.state)
+
+    def operations(self) -> float:
+        """Returns the floating-point operations of a step, as `utilisation.operations` counts them."""
+        return operations(self._step, self.state, self.teachers, self.batch)
 
     def teach(self) -> Callable[[], Any]:
         """Returns the work of the teachers alone, on one device."""

@@ -94,7 +94,7 @@ def test_table_shows_median_and_quartiles_under_the_row(harness: ModuleType) -> 
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_accelerator_command_runs_without_the_data_packages(tmp_path: Path) -> None:
     blocked = ("grain", "tensorflow_datasets", "ml_collections", "cv2", "av", "dlib")
     for name in blocked:
@@ -144,3 +144,19 @@ def test_trace_command_says_where_a_steps_time_goes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (row,) = json.loads(output.read_text())["rows"]
     assert "resnet_tiny" in row["name"]
+
+
+@pytest.mark.slow
+def test_steps_in_pytorch_agree_with_ours_and_are_timed_beside_them(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="PyTorch, which is no dependency, is not here")
+    output = tmp_path / "steps.json"
+    command = [sys.executable, BENCHMARKS / "steps_torch.py", "--networks", "resnet_tiny"]
+    command += ["--rounds=1", "--size=32", "--batch=8", "--output", output]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICKLY_COMPILED}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    rows = {row["name"]: row for row in json.loads(output.read_text())["rows"]}
+    for method in ("supervised", "kd", "ckd", "add", "tokd", "qad"):
+        assert rows[f"agreement {method}"]["largest relative difference"] <= 1e-4
+        assert rows[f"{method} learns in PyTorch"]["passed"]
+        assert rows[f"{method} resnet_tiny"]["kdjax / torch"]["median"] > 0

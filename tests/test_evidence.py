@@ -538,6 +538,7 @@ def test_shares_at_defaults_leave_out_rows_that_change_the_method(code, work):
     assert lines[2:] == ["| kd | x | 1 | 0.002 | 0.7 | 1 |"]
 
 
+@pytest.mark.slow
 def test_louder_teachers_have_larger_maps_and_the_same_logits(code, monkeypatch):
     module = models.create("resnet_tiny", num_classes=2)
     variables = module.init(jax.random.key(0), jnp.ones((1, 16, 16, 3)), train=False)
