@@ -43,7 +43,7 @@ $(DOCS_STAMP): $(RUN_STAMP) requirements-docs.lock
 	@$(PIP) --no-deps --requirement requirements-docs.lock
 	@touch $@
 
-demo: $(RUN_STAMP)  ## data, teachers, a student by each method, evaluation, report: at most 15 minutes on 2 cores
+demo: $(RUN_STAMP)  ## data, teachers, a student by each method, evaluation, export, report: at most 15 minutes on 2 cores
 	@$(BIN)/kdjax demo
 
 demo-full: $(RUN_STAMP)  ## the same with full budgets (hours on a CPU)
@@ -55,7 +55,7 @@ test: $(DEV_STAMP)  ## the quick tests (PYTEST_ARGS=... is passed on)
 test-slow: $(DEV_STAMP)  ## the slow tests: crash rounds, whole pipelines, the built wheel
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m slow $(PYTEST_ARGS)
 
-test-every: $(DEV_STAMP)  ## every network where the slow tests take one of each kind (an hour or so)
+test-every: $(DEV_STAMP)  ## every network where the slow tests take one of each kind, and their heaviest (an hour or so)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m every $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP)  ## ruff (rules and format), typos, mypy

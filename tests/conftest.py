@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,21 +25,38 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-# processes that tests start keep nothing in the user's folders; set before JAX is imported, which would take it up
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+# equal programs of different tests are compiled once; nothing outlives the session. xdist's workers find the folder of
+# the process that started them
+SHARED = "KDJAX_TESTS_COMPILED"
+if SHARED not in os.environ:
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="kdjax-tests-")
+    atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
+# processes that tests start keep theirs apart, and nothing in the user's folders: they may be killed while they write;
+# set before JAX is imported, which takes it up
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{os.environ[SHARED]}/started-by-{_worker}"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
+from jax._src import lru_cache
 
 from kdjax.configs import programs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# equal programs of different tests are compiled once; nothing outlives the session
-_compiled = tempfile.mkdtemp(prefix="kdjax-tests-")
-atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-jax.config.update("jax_compilation_cache_dir", _compiled)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_compilation_cache_dir", f"{os.environ[SHARED]}/tests")
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _put(self: lru_cache.LRUCache, key: str, value: bytes) -> None:
+    """Keeps a program as JAX does, but whole or not at all: other workers may read it at any time."""
+    place = self.path / f"{key}{lru_cache._CACHE_SUFFIX}"
+    part = place.with_name(f"{place.name}.{os.getpid()}.{threading.get_ident()}")
+    part.write_bytes(value)
+    os.replace(part, place)
+
+
+lru_cache.LRUCache.put = _put  # type: ignore[method-assign]
+
 MANY_PROGRAMS = 500
 TINY_SIZE = 32
 TINY_COUNTS = {"train": 48, "validation": 16, "test": 20}
@@ -63,6 +81,20 @@ def labelled_dataset(
         )
 
     return write
+
+
+@pytest.fixture(scope="session")
+def forged_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny data set with three kinds of forgery in turn, by video."""
+    from kdjax.types import FORGERIES
+
+    kinds = [FORGERIES.index(name) for name in ("mouth", "graphics", "expression")]
+
+    def example(number: int) -> dict:
+        found = tiny_example(number)
+        return {**found, "forgery": kinds[number // 2 % 3] if found["label"] else 0}
+
+    return write_dataset(tmp_path_factory.mktemp("forged"), example)
 
 
 @pytest.fixture(autouse=True)

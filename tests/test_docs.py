@@ -7,7 +7,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from kdjax import arguments, cli, configs, losses, methods
+from kdjax import cli, configs, losses, methods
+from kdjax.arguments.data import prepare_options
 from kdjax.data_pipeline.builders.distributed import BUILDERS
 from kdjax.data_pipeline.trees import faceforensics
 from kdjax.train.sweeps import plan_runs, read_sweep
@@ -56,7 +57,7 @@ def test_commands_of_the_papers_data_are_understood(page):
         overrides = cli.parse_overrides(rest)
         if options.command == "prepare":
             kind, _, part = options.dataset.partition("/")
-            given = arguments.prepare_options(options)
+            given = prepare_options(options)
             assert set(given) <= set(BUILDERS[kind].option_names()), line
             if kind == "faceforensics":
                 assert part in ("", "all", *faceforensics.MANIPULATIONS), line

@@ -173,6 +173,14 @@ def test_lock_covers_every_dependency_and_leaves_torch_out() -> None:
     assert not locked & {"torch", "tensorflow"}
 
 
+def test_the_lock_for_beam_covers_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["beam"]]
+    names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower().replace("_", "-") for line in wanted}
+    lines = (ROOT / "requirements-beam.lock").read_text().splitlines()
+    assert names <= {line.split("==")[0] for line in lines}
+
+
 def test_the_documentation_has_a_lock_of_its_own_that_agrees() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[<>=]", each)[0] for each in project["optional-dependencies"]["docs"]}
