@@ -27,6 +27,7 @@ class RunFolder:
       best: the best weights.
       best_values: what they were worth at their validations, by step, JSON.
       broken: the state of a run that stopped because a number was not finite, to look at.
+      versions: what it was trained with, and from which step on, JSON.
       config_changes: what was changed of the configuration while the run went on, JSON.
       tensorboard: events.
       profile: traces of steps.
@@ -51,6 +52,7 @@ class RunFolder:
         self.best = self.path / "best"
         self.best_values = self.path / "best.json"
         self.broken = self.path / "broken"
+        self.versions = self.path / "versions.json"
         self.config_changes = self.path / "config_changes.json"
         self.tensorboard = self.path / "tensorboard"
         self.profile = self.path / "profile"
@@ -117,6 +119,18 @@ class RunFolder:
             each
             for each in listed
             if isinstance(each, dict) and isinstance(each.get("changes"), dict)
+        ]
+
+    def read_versions(self) -> list[dict[str, Any]]:
+        """Returns what the run was trained with, latest last: `step` and `versions`, `{name: version}`."""
+        found = read_json(self.versions, WHAT) if self.versions.exists() else []
+        listed = found if isinstance(found, list) else []
+        return [
+            each
+            for each in listed
+            if isinstance(each, dict)
+            and isinstance(each.get("step"), int)
+            and isinstance(each.get("versions"), dict)
         ]
 
     def read_program(self) -> dict[str, Any]:

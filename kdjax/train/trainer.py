@@ -11,7 +11,7 @@ import numpy as np
 from kdjax.checks import UserError
 from kdjax.evaluate.evaluator import evaluate
 from kdjax.folder import RunFolder
-from kdjax.train import finite, hosts, interrupt, parallel, programs, saving
+from kdjax.train import finite, hosts, interrupt, parallel, programs, saving, versions
 from kdjax.train.balancing import ratio_steps
 from kdjax.train.claim import claim_run
 from kdjax.train.compiled import Compiled
@@ -148,6 +148,8 @@ class Trainer:
         if plan.config.train.patience and self._stale() >= plan.config.train.patience:
             say_line(f"{self.folder} had stopped early; a larger train.patience goes on")
             self.is_done = True
+        if not self.is_done and hosts.is_first():
+            versions.note(self.folder, start, plan.devices)
         self._meter = Meter(plan.config.data.batch_size, start)
 
     @property

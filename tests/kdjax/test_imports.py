@@ -231,7 +231,14 @@ def test_light_modules_reach_light_modules_only():
 FILES_OF_A_RUN = (
     *("config.json", "inputs.json", "metrics.jsonl", "timings.jsonl", "finished.json"),
     *("program.json", "program.txt", "checkpoints", "best", "tensorboard", "evaluation"),
-    *("best.json", "broken", "config_changes.json", ".owner.json", "calibration.json"),
+    *(
+        "best.json",
+        "broken",
+        "config_changes.json",
+        "versions.json",
+        ".owner.json",
+        "calibration.json",
+    ),
 )
 
 

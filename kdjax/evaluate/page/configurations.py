@@ -1,5 +1,6 @@
 """The page's part on configurations: in what the runs differ, all of each, and the versions that are known."""
 
+import contextlib
 import platform
 from collections.abc import Sequence
 from importlib import metadata
@@ -38,16 +39,20 @@ def _value(value: str | None) -> Cell:
 
 
 def exact(run: Run) -> dict[str, dict[str, str]]:
-    """Returns what a run was made of: its configuration, and what it noted of data set, teachers and programs."""
+    """Returns what a run was made of: its configuration, and what it noted of inputs, programs and versions."""
     found = {"configuration": flatten(run.config)}
+    files = RunFolder(run.path)
     for title, read in (
-        ("data set and teachers", RunFolder(run.path).read_inputs),
-        ("program", RunFolder(run.path).read_program),
+        ("data set and teachers", files.read_inputs),
+        ("program", files.read_program),
     ):
         try:
             found[title] = flatten(read())
         except (UserError, OSError):
             continue
+    with contextlib.suppress(UserError, OSError):
+        for each in files.read_versions():
+            found[f"trained with, from step {each['step']} on"] = flatten(each["versions"])
     return {title: values for title, values in found.items() if values}
 
 

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -93,6 +94,9 @@ def report(make, tmp_path_factory):
         make.run(tmp_path / HOSTILE, config=hostile, lines=lines, evaluation=evaluation),
         make.run(tmp_path / "bare", evaluation=False, lines=False),
     ]
+    noted = [(0, {"jax": "0.10.2"}), (20, {"jax": HOSTILE})]
+    listed = [{"step": step, "versions": versions} for step, versions in noted]
+    (runs[0] / "versions.json").write_text(json.dumps(listed))
     path = tmp_path / "out" / "report.html"
     written = write_report(runs, path, title=f"Title {HOSTILE}", samples=make_samples())
     assert written == path
@@ -168,6 +172,9 @@ def test_the_whole_configuration_is_there(report):
     own = read_page(report)[1]
     assert "<dt>optimizer.learning_rate</dt><dd>0.0002</dd>" in own
     assert f"kdjax {__version__}" in own
+    assert "<h4>trained with, from step 0 on</h4>" in own
+    assert "<dt>jax</dt><dd>0.10.2</dd>" in own
+    assert "<h4>trained with, from step 20 on</h4>" in own
 
 
 def test_every_table_has_a_caption_and_headings_with_scope(report):

@@ -103,6 +103,13 @@ def test_validations_are_no_closer_than_their_interval(tiny_dataset, interval, p
     assert validation_steps(plan) == steps
 
 
+def test_a_run_tells_what_it_was_trained_with(finished):
+    run, _ = finished
+    (noted,) = RunFolder(run).read_versions()
+    assert noted["step"] == 0
+    assert noted["versions"]["jax"] == jax.__version__
+
+
 def test_best_weights_are_of_the_best_validation(finished):
     run, result = finished
     rows = [row for row in lines(run / "metrics.jsonl") if row["kind"] == "validation"]
