@@ -25,6 +25,10 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+# a shell's background job starts with SIGINT ignored, and what it starts does too: tests that interrupt would wait
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # equal programs of different tests are compiled once; nothing outlives the session. xdist's workers find the folder of
 # the process that started them
 SHARED = "KDJAX_TESTS_COMPILED"
