@@ -32,6 +32,18 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
+def plain(text: str) -> str:
+    """Returns text that does nothing to a terminal: what is not printable becomes its escape."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def plain_lines(text: object) -> str:
+    """Returns the lines of a message, each `plain`."""
+    return "\n".join(map(plain, str(text).split("\n")))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint that names the closest of `known`, or lists them all when none is close.
 

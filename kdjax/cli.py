@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdjax.arguments.parser import build_parser
-from kdjax.checks import Terminated, UserError
+from kdjax.checks import Terminated, UserError, plain_lines
 from kdjax.compilation import keep_programs
 from kdjax.termination import INTERRUPTED, TERMINATED, stoppable
 
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             commands.run(options)
     except UserError as error:
-        print(f"kdjax: error: {error}", file=sys.stderr)
+        print(f"kdjax: error: {plain_lines(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         where = f"{error.filename}: " if error.filename else ""
-        print(f"kdjax: error: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"kdjax: error: {plain_lines(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         # what XLA raises is a RuntimeError

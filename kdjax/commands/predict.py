@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from kdjax import configs
-from kdjax.checks import UserError
+from kdjax.checks import UserError, plain
 from kdjax.serve import records
 from kdjax.serve.detector import Detector, Judged
 from kdjax.serve.options import Options, check
@@ -120,8 +120,8 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
 def _complain(found: Prediction, form: str) -> None:
     """Says what was wrong where records are for programs."""
     if form != "text":
-        name = records.plain(records.name_of(found.path))
-        print(f"{name}: {records.plain(found.problem)}", file=sys.stderr)
+        name = plain(records.name_of(found.path))
+        print(f"{name}: {plain(found.problem)}", file=sys.stderr)
 
 
 class _Lines:

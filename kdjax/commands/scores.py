@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, plain
 from kdjax.commands.several import Several
 from kdjax.evaluate.evaluation import OVERALL
 from kdjax.evaluate.report import write_page
@@ -33,10 +33,12 @@ def run(options: argparse.Namespace) -> None:
     paths, files = [path for path, _ in found], [scores for _, scores in found]
     tables = score_tables(files)
     for note in tables.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {plain(note)}", file=sys.stderr)
     print(format_table(size_rows(files, tables)))
     for quality in qualities(tables.aligned):
-        where = "" if quality == OVERALL and tables.aligned.quality is None else f"{quality}, "
+        where = (
+            "" if quality == OVERALL and tables.aligned.quality is None else f"{plain(quality)}, "
+        )
         what = "videos" if tables.aligned.has_videos else "images"
         print(f"\n{where}95 % intervals over {what}:")
         print(format_table(metric_rows(tables, quality)))
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
             print(format_table(rows))
     if tables.compared:
         first = tables.aligned.names[0]
-        print(f"\ncompared with {first}, {how(tables)}:")
+        print(f"\ncompared with {plain(first)}, {how(tables)}:")
         print(format_table(comparison_rows(tables)))
     if options.output:
         print(write_scores_page(paths, files, tables, options.output))

@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> None:
 
         from kdjax.serve.web.app import make_app
         from kdjax.serve.web.guard import HERE
+        from kdjax.serve.web.protocol import Impatient
     except ModuleNotFoundError as error:
         raise UserError(f"{NEEDED} ({error.name} is missing)") from error
     limits = allowed.check(Limits(**{name: getattr(options, name) for name in allowed.CHOICES}))
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
             )
         config = uvicorn.Config(
             app,
+            http=Impatient,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, plain_lines
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -41,7 +41,7 @@ class Several:
                 self.failed += 1
                 # what is wrong with all of them is said once
                 if str(error) not in self._told:
-                    print(f"kdjax: error: {error}", file=sys.stderr)
+                    print(f"kdjax: error: {plain_lines(error)}", file=sys.stderr)
                 self._told.add(str(error))
         if not found:
             self.end()

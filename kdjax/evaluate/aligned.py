@@ -1,6 +1,6 @@
 """Scores of several detectors brought onto the images that all of them have."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,10 @@ class Aligned(NamedTuple):
       logits: whether they are logits, of each.
       labels: int32 `[N]`.
       images: int32 `[N]`, which image a row is of; an image has a row in each quality.
-      videos: int32 `[N]`, ids; each image its own where no file names videos.
+      videos: int32 `[N]`, ids; each image its own where no file names videos. One name in several data sets, or of
+        fakes of several forgeries, is that of several videos.
       has_videos: whether one does.
+      namesakes: names of videos that are those of several.
       forgery: of each row, or None.
       quality: likewise.
       dataset: likewise.
@@ -34,6 +36,7 @@ class Aligned(NamedTuple):
     images: np.ndarray
     videos: np.ndarray
     has_videos: bool
+    namesakes: int
     forgery: Coded | None
     quality: Coded | None
     dataset: Coded | None
@@ -85,19 +88,21 @@ def align(files: Sequence[Scores]) -> Aligned:
         )
         for role in ("video", "forgery", "quality", "dataset")
     }
-    count, video = len(places[0]), columns["video"]
+    count, labels = len(places[0]), first.labels[places[0]]
     numbers: dict[str, int] = {}
     images = np.array(
         [numbers.setdefault(name, len(numbers)) for name in first.ids[places[0]]], np.int32
     )
+    videos, namesakes = _videos(columns, labels)
     return Aligned(
         _distinct([file.name for file in files]),
         tuple(file.scores[place] for file, place in zip(files, places, strict=True)),
         tuple(file.logits for file in files),
-        first.labels[places[0]],
+        labels,
         images,
-        images if video is None else video.codes,
-        video is not None,
+        images if videos is None else videos,
+        videos is not None,
+        namesakes,
         columns["forgery"],
         columns["quality"],
         columns["dataset"],
@@ -107,6 +112,25 @@ def align(files: Sequence[Scores]) -> Aligned:
 
 def _taken(column: Coded, place: np.ndarray) -> Coded:
     return Coded(column.codes[place], column.names)
+
+
+def _videos(
+    columns: Mapping[str, Coded | None], labels: np.ndarray
+) -> tuple[np.ndarray | None, int]:
+    """Returns ids of videos by row, None where nothing names them, and how many names are those of several."""
+    video, forgery, dataset = (columns[role] for role in ("video", "forgery", "dataset"))
+    if video is None:
+        return None, 0
+    alike = np.zeros(len(labels), np.int32)
+    # FaceForensics++ has a 000_003 of each of its forgeries; what a table says of a real one's tells none apart
+    kinds = alike if forgery is None else np.where(labels == 1, forgery.codes, -1)
+    sets = alike if dataset is None else dataset.codes
+    keys = np.stack([video.codes, sets, kinds], axis=1)
+    _, ids = np.unique(keys, axis=0, return_inverse=True)
+    # a real and a fake of one name are told apart by their labels wherever videos are
+    named = np.unique(np.stack([video.codes, labels, sets, kinds], axis=1), axis=0)[:, :2]
+    each, counts = np.unique(named, axis=0, return_counts=True)
+    return ids.reshape(-1).astype(np.int32), len(np.unique(each[counts > 1, 0]))
 
 
 def _keys(file: Scores) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kdjax.checks import counted
 from kdjax.evaluate.aligned import Aligned, align
 from kdjax.evaluate.evaluation import OVERALL, Evaluation
 from kdjax.evaluate.intervals import DRAWS, group_intervals, part_intervals
@@ -91,6 +92,11 @@ def score_tables(
     """
     aligned = align(files)
     notes = [*(note for file in files for note in file.notes), *_of_one_class(aligned)]
+    if aligned.namesakes:
+        notes.append(
+            f"{counted(aligned.namesakes, 'name of a video is', 'names of videos are')} found in several data sets or "
+            "forgeries, and counted as a video in each"
+        )
     if len(files) > 1:
         left = ", ".join(
             f"{name} has {count} more"

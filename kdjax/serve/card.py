@@ -1,14 +1,20 @@
 """The model card of an export: what it was trained on, how good it is, how sure that is, and what it is not for."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from kdjax import configs
 from kdjax.evaluate.calibration import Threshold
 from kdjax.evaluate.tables import HEADINGS, interval_text
+from kdjax.evaluate.trained import trained_on
+from kdjax.folder import RunFolder
 from kdjax.serve.exports import FILES
 from kdjax.serve.models import ROUNDINGS, TOLERANCE
 from kdjax.serve.spec import Spec
 from kdjax.serve.weights import Namesake
+from kdjax.train.checkpoint import read_config
 
 UNKNOWN = "not stated; ask whoever trained it before you pass it on"
 
@@ -214,3 +220,26 @@ def _plain(text: Any) -> str:
     """Returns a text of elsewhere as Markdown shows it in a table: one line, and no markup."""
     one = " ".join(str(text).split())
     return "".join(f"\\{letter}" if letter in "\\`*[]<>|#!" else letter for letter in one)
+
+
+def training_facts(run: str | Path) -> dict[str, Any]:
+    """Returns what the card tells of training and data, without a path."""
+    config, files = read_config(Path(run)), RunFolder(run)
+    inputs = files.read_inputs() if files.inputs.exists() else {}
+    recorded = inputs.get("dataset")
+    parts = recorded.get("parts", [recorded]) if isinstance(recorded, dict) else []
+    totals = Counter[str]()
+    for part in parts:
+        totals.update({split: count for split, count in part.get("sizes", {}).items() if count})
+    facts: dict[str, Any] = {}
+    if totals:
+        facts["images"] = ", ".join(f"{count} {split}" for split, count in totals.items())
+    if forgeries := trained_on(configs.to_json(config), inputs).forgeries:
+        facts["kinds of forgery"] = ", ".join(forgeries)
+    if config.data.leave_out:
+        facts["left out of training"] = ", ".join(config.data.leave_out)
+    length = (
+        f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs:g} epochs"
+    )
+    trained = f"{config.method.name}, {length} at most, {config.data.batch_size} images a step"
+    return facts | {"trained by": trained}

@@ -9,6 +9,7 @@ from kdjax.checks import UserError
 from kdjax.data_pipeline import alignment, faces, landmarks, tracking
 from kdjax.data_pipeline.detectors import PACKAGED
 from kdjax.data_pipeline.faces import Box
+from kdjax.serve.following import Search
 from kdjax.serve.options import DETECTOR, EVERY, MARGIN, Options
 from kdjax.serve.spec import Spec
 
@@ -27,14 +28,14 @@ class Cutter(NamedTuple):
 
     Attributes:
       search: finds the faces of a frame.
-      find: the same, given the smallest face that was there last.
+      begin: returns what finds the faces of the frames of one input, given the smallest face that was there last.
       cut: takes a frame and a box, returns the crop, and how many pixels of the frame it is wide.
       every: frames between two looks.
       notes: what of it is a guess.
     """
 
     search: Callable[[np.ndarray], list[Box]]
-    find: Callable[[np.ndarray, Box | None], list[Box]]
+    begin: Callable[[], Search]
     cut: Callable[[np.ndarray, Box], tuple[np.ndarray, float]]
     every: int
     notes: tuple[str, ...]
@@ -63,7 +64,6 @@ def make_cutter(spec: Spec, options: Options) -> Cutter:
     margin = options.margin or (told.margin if told else MARGIN)
     size = spec.stored_size
     turn = _turning(spec, options)
-    looks = 0
 
     def search(frame: np.ndarray) -> list[Box]:
         if detector is None:
@@ -72,13 +72,19 @@ def make_cutter(spec: Spec, options: Options) -> Cutter:
             return []
         return [box for box in faces.find_faces(frame, detector) if _meets(box, frame)]
 
-    def find(frame: np.ndarray, known: Box | None) -> list[Box]:
-        nonlocal looks
-        looks += 1
-        usual = known is None or looks % FULL_EVERY == 0 or not _helps(known, frame)
-        if usual or detector is None:
-            return search(frame)
-        return [box for box in tracking.search(frame, detector, known) if _meets(box, frame)]
+    def begin() -> Search:
+        # of each input anew: what is found in one must not depend on how many were seen before
+        looks = 0
+
+        def find(frame: np.ndarray, known: Box | None) -> list[Box]:
+            nonlocal looks
+            looks += 1
+            usual = known is None or looks % FULL_EVERY == 0 or not _helps(known, frame)
+            if usual or detector is None:
+                return search(frame)
+            return [box for box in tracking.search(frame, detector, known) if _meets(box, frame)]
+
+        return find
 
     def cut(frame: np.ndarray, box: Box) -> tuple[np.ndarray, float]:
         points = None if turn is None else turn(frame, box)
@@ -90,7 +96,7 @@ def make_cutter(spec: Spec, options: Options) -> Cutter:
         return faces.crop(frame, square, size), float(square.width)
 
     every = options.detect_every or (told.detect_every if told else EVERY)
-    return Cutter(search, find, cut, min(every, 25), tuple(notes))
+    return Cutter(search, begin, cut, min(every, 25), tuple(notes))
 
 
 def _helps(known: Box, frame: np.ndarray) -> bool:

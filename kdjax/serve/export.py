@@ -15,7 +15,7 @@ from kdjax.checks import UserError, nearest
 from kdjax.extensions import NOTHING, Extensions
 from kdjax.files import write_json, write_text
 from kdjax.folder import RunFolder
-from kdjax.serve.card import model_card
+from kdjax.serve.card import model_card, training_facts
 from kdjax.serve.exports import CARD, EXTRA, FILES, NAME
 from kdjax.serve.models import Models, make_models
 from kdjax.serve.spec import Spec, spec_of_run
@@ -82,7 +82,7 @@ def export_run(
             name: _write(temporary, name, content, models) for name, content in models.files.items()
         }
         card = model_card(
-            spec, facts=models.facts, files=said, notes=models.notes, same=models.same
+            spec, facts=training_facts(run), files=said, notes=models.notes, same=models.same
         )
         write_text(temporary / CARD, card)
         document = {**spec.to_json(), "files": said, "preprocessing": models.preprocessing}

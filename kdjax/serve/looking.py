@@ -105,7 +105,7 @@ def look(each: Input, cutter: Cutter, options: Options) -> Iterator[Sight | Ende
         return
     try:
         with _opened(each, options) as media:
-            follower = Follower(cutter.find, every=cutter.every, limit=options.max_faces)
+            follower = Follower(cutter.begin(), every=cutter.every, limit=options.max_faces)
             ended = _described(media)
             sights = _still if ended.kind == "image" else _moving
             try:

@@ -1,6 +1,5 @@
 """The models and weights of an export, made and held beside the run's own outputs."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ from kdjax.data_pipeline import augment, made
 from kdjax.data_pipeline.dataset import Dataset
 from kdjax.evaluate.curves import area_under_curve, has_both_classes
 from kdjax.extensions import Extensions
-from kdjax.folder import RunFolder
 from kdjax.methods import Network
 from kdjax.methods.base import normalize
 from kdjax.serve.exports import centre, from_onnx, from_stablehlo, scorer
@@ -63,7 +61,6 @@ class Models(NamedTuple):
       files: content by format.
       names: files' names that depend on the network.
       said: what `export.json` tells of each.
-      facts: what the card tells of training and data.
       preprocessing: mean and deviation that the weights expect.
       notes: sentences for the card and the user, without a path.
       same: the same network in PyTorch.
@@ -72,7 +69,6 @@ class Models(NamedTuple):
     files: dict[str, bytes]
     names: dict[str, str]
     said: dict[str, dict[str, Any]]
-    facts: dict[str, Any]
     preprocessing: dict[str, Any]
     notes: tuple[str, ...]
     same: Namesake | None
@@ -151,34 +147,10 @@ def make_models(
         files,
         names,
         said,
-        _facts(run, config, held and held.dataset),
         {"mean": list(network.mean), "std": list(network.std), "scale": 255, "crop": "centre"},
         tuple(notes),
         same,
     )
-
-
-def _facts(run: str | Path, config: ConfigDict, dataset: Dataset | None) -> dict[str, Any]:
-    """Returns what the card tells of training and data, without a path."""
-    inputs = RunFolder(run).inputs
-    recorded = RunFolder(run).read_inputs().get("dataset") if inputs.exists() else None
-    parts = recorded.get("parts", [recorded]) if isinstance(recorded, dict) else []
-    totals = Counter[str]()
-    for part in parts:
-        totals.update({split: count for split, count in part.get("sizes", {}).items() if count})
-    facts: dict[str, Any] = {}
-    if totals:
-        facts["images"] = ", ".join(f"{count} {split}" for split, count in totals.items())
-    if dataset is not None:
-        left = config.data.leave_out
-        facts["kinds of forgery"] = ", ".join(n for n in dataset.forgeries[1:] if n not in left)
-    if config.data.leave_out:
-        facts["left out of training"] = ", ".join(config.data.leave_out)
-    length = (
-        f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs:g} epochs"
-    )
-    trained = f"{config.method.name}, {length} at most, {config.data.batch_size} images a step"
-    return facts | {"trained by": trained}
 
 
 def _properties(spec: Spec) -> dict[str, str]:

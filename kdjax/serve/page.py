@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from kdjax.checks import UserError
+from kdjax.checks import UserError, plain
 from kdjax.data_pipeline import quantizers
 from kdjax.evaluate.templating import environment
 from kdjax.files import write_text
 from kdjax.serve import verdicts
 from kdjax.serve.curves import PALETTE, Axis, clock, colour, draw
 from kdjax.serve.detector import Detector
-from kdjax.serve.records import name_of, plain
+from kdjax.serve.records import name_of
 from kdjax.serve.watching import Found, Prediction
 
 DRAWN = 100

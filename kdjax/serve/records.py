@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from kdjax.checks import plain
 from kdjax.files import cell
 from kdjax.serve import verdicts
 from kdjax.serve.detector import Detector, Judged
@@ -172,10 +173,3 @@ def text_lines(found: Prediction, detail: str) -> Iterator[str]:
         yield f"  not seen to its end: {plain(found.problem)}"
     for note in found.notes:
         yield f"  note: {plain(note)}"
-
-
-def plain(text: str) -> str:
-    """Returns text that does nothing to a terminal: what is not printable becomes its escape."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )

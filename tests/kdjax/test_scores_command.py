@@ -88,3 +88,25 @@ def test_mistakes_are_one_line(tables, capsys, arguments, message):
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("kdjax: error: ")
     assert message in line
+
+
+def test_nothing_in_a_table_steers_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = ["path,label,score,generator,quality"]
+    for number in range(40):
+        quality = ("raw\x1b[31m", "c40")[number % 2]
+        kind = "swap\x1b[2J" if number // 2 % 2 else ""
+        lines.append(
+            f"{number // 2}\x1b]0;x\x07.png,{number // 2 % 2},{number / 40},{kind},{quality}"
+        )
+    for name in ("a\x1b[1m.csv", "b.csv"):
+        (tmp_path / name).write_text("\n".join(lines))
+    assert cli.main(["evaluate", "--scores", "a\x1b[1m.csv", "b.csv"]) == 0
+    shown = capsys.readouterr()
+    assert "raw\\x1b[31m, 95 % intervals" in shown.out
+    assert cli.main(["evaluate", "--scores", "absent\x1b[1m.csv", "b\x1b.csv"]) == 2
+    failed = capsys.readouterr()
+    assert "absent\\x1b[1m.csv" in failed.err
+    for text in (shown.out, shown.err, failed.out, failed.err):
+        assert "\x1b" not in text
+        assert "\x07" not in text

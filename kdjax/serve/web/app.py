@@ -12,6 +12,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
+from kdjax.checks import plain
 from kdjax.serve import records
 from kdjax.serve.detector import Detector, Judged
 from kdjax.serve.options import Options
@@ -188,7 +189,7 @@ def _add_api(app: FastAPI, about: About, options: Options, limits: Limits) -> No
         try:
             with app.state.jobs.place() as take:
                 path = await receive(request, app.state.folder, limits)
-                job = Job(path, records.plain(name)[:LONGEST_NAME] or "file", how)
+                job = Job(path, plain(name)[:LONGEST_NAME] or "file", how)
                 take(job)
         except FullError:
             raise HTTPException(

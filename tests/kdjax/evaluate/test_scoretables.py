@@ -269,3 +269,44 @@ def test_tables_that_do_not_go_together_are_refused(tmp_path):
         align([first, read_scores(turned)])
     with pytest.raises(UserError, match="no scores named"):
         align([])
+
+
+def test_one_name_in_several_forgeries_is_that_of_several_videos(tmp_path):
+    draw = np.random.default_rng(3)
+    columns = ("id", "label", "score", "video", "generator", "dataset")
+    rows = []
+    # as FaceForensics++ has them: a target of each forgery has one name; here the reals share names with the fakes too
+    for dataset in ("one", "two"):
+        for kind in ("", "swap", "mouth"):
+            for video in range(8):
+                shared = draw.standard_normal() + bool(kind)
+                for frame in range(3):
+                    score = 1 / (1 + math.exp(-shared - draw.standard_normal()))
+                    image = f"{dataset}/{kind}/{video}/{frame}.png"
+                    rows.append((image, int(bool(kind)), score, f"{video:03}", kind, dataset))
+    apart = [(*row[:3], f"{row[5]}-{row[4]}-{row[3]}", *row[4:]) for row in rows]
+    found = [
+        score_tables([read_scores(write(tmp_path / name, kept, columns))], **FEW)
+        for name, kept in (("shared.csv", rows), ("apart.csv", apart))
+    ]
+    shared, named = (next(iter(each.evaluations.values())).metrics["overall"] for each in found)
+    assert shared == named
+    assert shared["video_auc"] != pytest.approx(
+        video_metrics(
+            *(np.array([row[place] for row in rows]) for place in (2, 1)),
+            np.array([int(row[3]) for row in rows]),
+        )["auc"]
+    )
+    assert found[0].by_forgery["shared.csv"]["overall"].keys() == {"swap", "mouth"}
+    assert (
+        "8 names of videos are found in several data sets or forgeries, and counted as a video in each"
+        in found[0].notes
+    )
+    assert not [note for note in found[1].notes if "names of videos" in note]
+
+
+def test_a_real_and_a_fake_of_one_name_are_no_namesakes(tmp_path):
+    rows = content(names=("raw",))
+    rows = [(*row[:3], f"v{int(row[3][1:]) // 2}", *row[4:]) for row in rows]
+    tables = score_tables([read_scores(write(tmp_path / "a.csv", rows))], **FEW)
+    assert tables.aligned.namesakes == 0

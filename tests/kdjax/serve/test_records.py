@@ -5,7 +5,8 @@ import io
 import json
 import os
 
-from kdjax.serve.records import COLUMNS, Table, json_line, name_of, plain
+from kdjax.checks import plain
+from kdjax.serve.records import COLUMNS, Table, json_line, name_of
 from kdjax.serve.running import Point
 
 

@@ -63,9 +63,10 @@ class Client:
 def start(detector, source=Path("run"), options=None, **limits):
     uvicorn = pytest.importorskip("uvicorn")
     from kdjax.serve.web.app import make_app
+    from kdjax.serve.web.protocol import Impatient
 
     app = make_app(detector, source, options=options, limits=Limits()._replace(**limits))
-    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(app, http=Impatient, log_level="critical", timeout_graceful_shutdown=2)
     server, place = uvicorn.Server(config), socket.socket()
     place.bind(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [place]})
