@@ -11,15 +11,18 @@ from kdjax.checks import Terminated, UserError, plain_lines
 from kdjax.compilation import keep_programs
 from kdjax.termination import INTERRUPTED, TERMINATED, stoppable
 
+GOES_ON = ("train", "sweep", "prepare", "demo")
+"""Commands that have saved something before they end."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    parser = build_parser()
+    parser, command = build_parser(), ""
     try:
         words = expand_flagfiles(sys.argv[1:] if arguments is None else arguments)
         others, changes = split_overrides(words)
         options, rest = parser.parse_known_args(others)
-        overrides = parse_overrides([*changes, *rest])
+        command, overrides = options.command, parse_overrides([*changes, *rest])
         if overrides and not (options.takes_config and options.config):
             raise UserError(f"kdjax {options.command} takes no --config.{next(iter(overrides))}")
         options.overrides = overrides
@@ -57,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return TERMINATED
     except KeyboardInterrupt as stop:
-        kept = "what was saved is kept, and the same command goes on from there"
+        kept = (
+            "what was saved is kept, and the same command goes on from there"
+            if command in GOES_ON
+            else "nothing is half written, and the same command begins again"
+        )
         print(f"kdjax: interrupted; {stop.args[0] if stop.args else kept}", file=sys.stderr)
         return INTERRUPTED
     return 0

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,15 +86,22 @@ def cell(value: Any) -> Any:
     """Returns a value as a cell of a table that spreadsheets open.
 
     Text has an apostrophe before what they would run as a formula, and escapes for bytes that are no text and for
-    carriage returns; a number that is not finite, and None, are empty; a list is JSON.
+    what steers a terminal or a reader: control characters but the tab and the line's end. A number that is not
+    finite, and None, are empty; a list is JSON.
     """
     if isinstance(value, str):
-        # a lone carriage return would end the row in some readers
-        clean = value.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
+        text = value.encode("utf-8", "backslashreplace").decode()
+        clean = "".join(map(_shown, text))
         return f"'{clean}" if clean.lstrip(" ").startswith(RUN_BY_SPREADSHEETS) else clean
     if isinstance(value, list | tuple):
         return json.dumps(list(value))
     return "" if value is None or not math.isfinite(value) else value
+
+
+def _shown(character: str) -> str:
+    # a lone carriage return would end the row in some readers
+    steers = unicodedata.category(character) == "Cc" and character not in "\t\n"
+    return character.encode("unicode_escape").decode() if steers else character
 
 
 @contextlib.contextmanager

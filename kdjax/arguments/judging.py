@@ -12,7 +12,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         commands, "evaluate", "evaluate the best weights of runs, or any detector's scores"
     )
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="split to evaluate on")
+    parser.add_argument("--split", choices=SPLITS, help="split to evaluate on (default test)")
     parser.add_argument(
         "--data",
         type=Path,

@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> None:
         return
     if not options.runs:
         raise UserError("name one or more runs, or tables of scores: --scores FILE.csv")
+    options.split = options.split or "test"
     if options.output and not options.protocol:
         raise UserError(
             "--output goes with --scores and --protocol; `kdjax report` writes the page on runs"

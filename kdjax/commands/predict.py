@@ -23,8 +23,11 @@ def run(options: argparse.Namespace) -> None:
     """Runs the command."""
     how = check(_options(options))
     form = _format(options)
-    detector = Detector.load(options.run, extensions=configs.program(options.program))
-    notes = detector.notes(how)
+    try:
+        detector = Detector.load(options.run, extensions=configs.program(options.program))
+        notes = detector.notes(how)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_so_far(0, options)) from stop
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     with contextlib.ExitStack() as stack:
@@ -57,6 +60,16 @@ def run(options: argparse.Namespace) -> None:
         except KeyboardInterrupt as stop:
             lines.cut()
             raise KeyboardInterrupt(_so_far(lines.inputs, options)) from stop
+        except BrokenPipeError:
+            raise
+        except (UserError, OSError) as error:
+            # a full disk, as that of the annotated videos: what was judged is not lost with it
+            if not lines.inputs:
+                raise
+            with contextlib.suppress(OSError):
+                lines.cut()
+            told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            raise UserError(f"{told}; {_so_far(lines.inputs, options)}") from error
         if page is not None:
             page.write(options.page)
     if failed:
@@ -91,7 +104,7 @@ def _so_far(inputs: int, options: argparse.Namespace) -> str:
 
 @contextlib.contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
-    """Yields the file that records go to: it has its name when all of it is there, or what there was before Ctrl-C."""
+    """Yields the file that records go to: it has its name when all of it is there, or what there was before an end."""
     if output is None:
         # names of files may be no text
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -106,11 +119,11 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         with file:
             try:
                 yield file
-            except KeyboardInterrupt:
-                if not file.tell():
-                    raise
-                file.close()
-                os.replace(temporary, output)
+            except (KeyboardInterrupt, UserError):
+                with contextlib.suppress(OSError):
+                    if file.tell():
+                        file.close()
+                        os.replace(temporary, output)
                 raise
         os.replace(temporary, output)
     finally:

@@ -19,7 +19,7 @@ from kdjax.evaluate.scoretext import comparison_rows, group_rows, metric_rows, s
 from kdjax.evaluate.tables import format_table
 
 OF_RUNS = (
-    *("data", "limit", "qualities", "corruptions", "calibrate", "false_alarms", "program"),
+    *("split", "data", "limit", "qualities", "corruptions", "calibrate", "false_alarms", "program"),
     "protocol",
 )
 """Flags that mean nothing without a network."""

@@ -79,8 +79,9 @@ def one_class(labels: np.ndarray, what: str = "examples") -> str:
     if has_both_classes(labels):
         return ""
     kind = "fake" if labels.size and labels[0] else "real"
+    told = f"all {labels.size} {what} are" if labels.size != 1 else f"1 of 1 {what} is"
     return (
-        f"all {labels.size} {what} are {kind}: what takes both classes, as the AUC, is not "
+        f"{told} {kind}: what takes both classes, as the AUC, is not "
         "defined (nan); evaluate on a set that has both"
     )
 

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
-from kdjax.checks import UserError, nearest
+from kdjax.checks import UserError
 from kdjax.evaluate.scorerows import Rows, Scores, notes_on
 from kdjax.evaluate.scorewords import COLUMNS, LOGITS, NEEDED, column_name
 
@@ -111,8 +112,8 @@ def _find_columns(path: Path, header: _Header) -> dict[str, int]:
         elif role in NEEDED:
             listed = ", ".join(names)[:200]
             between = SEPARATORS.get(header.separator, repr(header.separator))
-            close = nearest(role, names) if names else ""
-            hint = f"; {close}" if close.startswith("did you mean") else ""
+            close = difflib.get_close_matches(role, names, n=1, cutoff=0.5)
+            hint = f"; is {close[0]!r} meant?" if close else ""
             raise UserError(
                 f"{path}, line {header.line}: no column {role!r} among {listed} (read as separated by {between})"
                 f"{hint}; it needs {FORM}"
@@ -161,8 +162,14 @@ def _cells(path: Path, file: TextIO, header: _Header) -> Iterator[tuple[list[str
         except StopIteration:
             return
         except csv.Error as error:
+            limit = csv.field_size_limit()
+            what = (
+                f"a cell of more than {limit} characters"
+                if "field larger" in str(error)
+                else f"its cells cannot be told apart ({error})"
+            )
             raise UserError(
-                f"{path}, line {header.line + reader.line_num}: its cells cannot be told apart ({error}); "
+                f"{path}, line {header.line + reader.line_num}: {what}; "
                 "look for a quotation mark that is opened and not closed"
             ) from error
         line = header.line + reader.line_num

@@ -163,6 +163,11 @@ def notes_on(
     if words := sorted({cell.strip().lower() for cell in rows.label_of} & AMBIGUOUS):
         told = ", ".join(f"{word} as {('real', 'fake')[parse_label(word) or 0]}" for word in words)
         yield f"{name}: labels are read as of 'is it fake?': {told}"
+    if rows.scores and set(rows.scores) <= {0.0, 1.0}:
+        yield (
+            f"{name}: every score is 0 or 1, a decision instead of a score; if its numbers have decimal commas, its "
+            "cells must be separated by semicolons"
+        )
     if logits:
         low, high = logits
         percent = (

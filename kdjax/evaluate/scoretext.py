@@ -15,7 +15,8 @@ from kdjax.evaluate.tables import HEADINGS, interval_text
 def size_rows(files: Sequence[Scores], tables: ScoreTables) -> list[dict[str, Any]]:
     """Returns what is known of how many images, a row for each detector."""
     aligned = tables.aligned
-    videos = len(np.unique(aligned.videos)) if aligned.has_videos else None
+    pairs = np.stack([aligned.videos, aligned.labels], axis=1)
+    videos = len(np.unique(pairs, axis=0)) if aligned.has_videos else None
     return [
         {
             "scores": name,

@@ -21,6 +21,10 @@ LIKE_REAL, LIKE_FAKE = np.array((0, 158, 115)), np.array((213, 94, 0))
 """Green and orange that colour-blind people tell apart; a box's colour lies between them by its score."""
 
 
+LONGEST_STEM = 230
+"""Bytes of an input's name that are kept in that of its file."""
+
+
 class Annotator:
     """Writes one file for each input into a folder: MP4 of a video, PNG of an image.
 
@@ -65,7 +69,17 @@ class Annotator:
             raise UserError(f"cannot write into {self._folder}: {first_line(error)}") from error
 
     def close(self, found: Prediction) -> Path | None:
-        """Ends an input's file and returns its path; None where nothing was seen."""
+        """Ends an input's file and returns its path; None where nothing was seen.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        try:
+            return self._close(found)
+        except (av.FFmpegError, OSError) as error:
+            raise UserError(f"cannot write into {self._folder}: {first_line(error)}") from error
+
+    def _close(self, found: Prediction) -> Path | None:
         path = None
         if self._video is not None:
             temporary, container, stream = self._video
@@ -119,8 +133,10 @@ class Annotator:
 
     def _free(self, source: Path, ending: str) -> Path:
         """Returns where an input's file goes: nothing that is there is written over, an input least of all."""
-        name, number = f"{source.stem}{ending}", 1
+        # a name has 255 bytes at most in nearly every file system
+        stem = os.fsdecode(os.fsencode(source.stem)[:LONGEST_STEM])
+        name, number = f"{stem}{ending}", 1
         while (self._folder / name).exists():
             number += 1
-            name = f"{source.stem}-{number}{ending}"
+            name = f"{stem}-{number}{ending}"
         return self._folder / name

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from kdjax.checks import plain
+from kdjax.checks import counted, plain
 from kdjax.files import cell
 from kdjax.serve import verdicts
 from kdjax.serve.detector import Detector, Judged
@@ -164,7 +164,7 @@ def text_lines(found: Prediction, detail: str) -> Iterator[str]:
         for face in found.faces:
             who = f"face {face.name}" if face.name else "the largest face of each frame"
             when = "" if face.first is None else f", {face.first:.1f} to {face.last:.1f} s"
-            yield f"  {who} ({face.frames} frames{when}): {face.verdict}: {plain(face.reason)}"
+            yield f"  {who} ({counted(face.frames, 'frame')}{when}): {face.verdict}: {plain(face.reason)}"
     if found.verdict != verdicts.CANNOT_SAY:
         yield f"  {verdicts.said(found.threshold)}"
     elif math.isfinite(found.score) and found.why in ("quality", "not_calibrated", "incomplete"):

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from kdjax import cli
+from kdjax import cli, commands
 
 COMMANDS = (
     *("demo", "prepare", "train", "evaluate", "report", "explain", "predict", "export"),
@@ -286,3 +286,20 @@ def test_a_value_with_a_space_is_the_configurations(capsys):
     words = ["info", "--config=add", "--config.method.frequency_layers", "0, 1, 1, 1"]
     assert cli.main(words) == 0
     assert "method.frequency_layers=0.0,1.0,1.0,1.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("train", "what was saved is kept, and the same command goes on from there"),
+        ("export", "nothing is half written, and the same command begins again"),
+    ],
+)
+def test_ctrl_c_promises_what_is_true(command, told, monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run", stop)
+    words = {"train": ["--config=kd", "--workdir=run"], "export": ["run"]}[command]
+    assert cli.main([command, *words]) == 130
+    assert capsys.readouterr().err == f"kdjax: interrupted; {told}\n"

@@ -42,6 +42,11 @@ def test_bytes_that_are_no_text_and_carriage_returns_become_escapes():
     assert cell("\udcff.mp4") == "\\udcff.mp4"
 
 
+def test_nothing_in_a_cell_steers_a_terminal():
+    assert cell("a\x1b[31mb\x07\x9b2J\x00") == "a\\x1b[31mb\\x07\\x9b2J\\x00"
+    assert cell("a\tb\nc") == "a\tb\nc"
+
+
 def test_what_is_no_number_is_empty_and_a_list_is_json():
     for nothing in (None, math.nan, math.inf, np.float32("nan")):
         assert cell(nothing) == ""

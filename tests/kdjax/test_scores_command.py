@@ -110,3 +110,22 @@ def test_nothing_in_a_table_steers_the_terminal(tmp_path, monkeypatch, capsys):
     for text in (shown.out, shown.err, failed.out, failed.err):
         assert "\x1b" not in text
         assert "\x07" not in text
+
+
+def test_a_split_means_nothing_without_a_run(tables, capsys):
+    assert cli.main(["evaluate", "--scores", *tables, "--split=train"]) == 2
+    assert "--split goes with runs, not with --scores" in capsys.readouterr().err
+
+
+def test_a_decimal_comma_that_was_taken_for_a_separator_is_suspected(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("id,label,score,video\na,0,0,3\nb,1,1,7\nc,0,0,1\n")
+    assert cli.main(["evaluate", "--scores", "a.csv"]) == 0
+    assert "a.csv: every score is 0 or 1, a decision instead of a score" in capsys.readouterr().err
+
+
+def test_a_column_that_is_nearly_there_is_named_as_the_users(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("id,labl,score\na,0,0.1\n")
+    assert cli.main(["evaluate", "--scores", "a.csv"]) == 2
+    assert "; is 'labl' meant?; it needs" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`kdjax predict`, as it is called."""
 
 import csv
+import errno
 import json
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from kdjax import cli
 from kdjax.commands import predict
+from kdjax.serve.annotating import Annotator
 from kdjax.serve.detector import Judged
 from kdjax.serve.origins import Faces
 from kdjax.serve.watching import Prediction
@@ -131,6 +133,46 @@ def test_inputs_in_the_folder_of_boxes_stay_what_they_are(clips):
     after = {path.name: path.read_bytes() for path in Path("clips").iterdir()}
     assert after.keys() - before.keys() == {"=dark-2.mp4"}
     assert before.items() <= after.items()
+
+
+def test_a_name_as_long_as_may_be_is_written_anew_too(clips, tmp_path):
+    name = "ä" * 125 + ".mp4"
+    (clips / "=dark.mp4").rename(clips / name)
+    assert call(f"clips/{name}", f"clips/{name}", "--annotate=seen", "--output=out.jsonl") == 0
+    first, second = sorted((tmp_path / "seen").iterdir(), key=lambda path: len(path.name))
+    assert (first.suffix, second.name[-6:]) == (".mp4", "-2.mp4")
+    assert first.name.startswith("ä" * 115)
+
+
+def test_a_disk_that_is_full_for_the_annotated_takes_nothing_that_was_judged(
+    clips, tmp_path, monkeypatch, capsys
+):
+    def full(self, source, ending):
+        if (tmp_path / "seen" / "=dark.mp4").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, source, ending)
+
+    real = Annotator._free
+    monkeypatch.setattr(Annotator, "_free", full)
+    words = ("clips/=dark.mp4", "clips/=dark.mp4", "--annotate=seen", "--output=out.jsonl")
+    assert call(*words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kdjax: error: cannot write into seen: ")
+    assert line.endswith("; inputs that were judged to their end: 1, all that is in out.jsonl")
+    rows = [json.loads(each) for each in Path("out.jsonl").read_text("utf-8").splitlines()]
+    assert [row["record"] for row in rows].count("input") == 1
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["=dark.mp4"]
+
+
+def test_ctrl_c_before_the_detector_is_there_promises_nothing(clips, monkeypatch, capsys):
+    def load(folder, extensions):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict.Detector, "load", load)
+    assert call("clips/=dark.mp4") == 130
+    assert capsys.readouterr().err == (
+        "kdjax: interrupted; no input was judged to its end, and nothing was written\n"
+    )
 
 
 def test_the_program_of_a_spreadsheet_reads_what_was_written_before_an_error(clips):

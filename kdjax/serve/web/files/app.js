@@ -47,6 +47,8 @@ function finish(parts, job) {
   const frame = add(parts.box, "iframe");
   frame.title = `What was found in ${job.name}`;
   frame.setAttribute("sandbox", "");
+  // without a face there is little to show
+  if (job.result.length < 2) frame.className = "short";
   frame.src = `/api/jobs/${job.id}/page`;
   const link = add(add(parts.box, "p"), "a", "open on its own");
   link.href = frame.src;
