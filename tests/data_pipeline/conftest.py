@@ -1,5 +1,6 @@
 """Media made on the spot: moving pictures, and containers to put them in."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -47,3 +48,21 @@ class Media:
 @pytest.fixture(scope="session")
 def make() -> type[Media]:
     return Media
+
+
+@pytest.fixture(scope="session")
+def members() -> Callable[[int], list[int]]:
+    """A function that gives the processes of a session that still run."""
+
+    def running(session: int) -> list[int]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                found.append(int(path.parent.name))
+        return found
+
+    return running

@@ -253,7 +253,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_leaves_no_process_and_goes_on(functions, tmp_path, signal_number):
+def test_an_interrupted_run_leaves_no_process_and_goes_on(
+    functions, members, tmp_path, signal_number
+):
     (tmp_path / "script.py").write_text(SCRIPT)
     root = Path(work.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"}
@@ -275,16 +277,3 @@ def test_an_interrupted_run_leaves_no_process_and_goes_on(functions, tmp_path, s
     kept = list((tmp_path / "kept").glob("*.npz"))
     assert 1 <= len(kept) < 40
     assert all(b"key" in path.read_bytes() for path in kept)
-
-
-def members(session: int) -> list[int]:
-    """Returns the processes of a session that still run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found

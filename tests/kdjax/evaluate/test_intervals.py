@@ -281,8 +281,14 @@ def test_wrong_arguments_of_intervals_are_refused():
 COVERED = ("auc", "accuracy", "balanced_accuracy", "eer", "brier", "log_loss", "video_auc")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("videos", "gap"), [(100, 1.2), (100, 2.2), (200, 1.2)])
+@pytest.mark.parametrize(
+    ("videos", "gap"),
+    [
+        pytest.param(100, 1.2, marks=pytest.mark.slow),
+        pytest.param(100, 2.2, marks=pytest.mark.every),
+        pytest.param(200, 1.2, marks=pytest.mark.every),
+    ],
+)
 def test_intervals_hold_the_truth_as_often_as_they_say(videos, gap):
     count = 1000
     everyone = frames(100_000, 4, gap, rng=np.random.default_rng(99))

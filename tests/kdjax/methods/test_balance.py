@@ -64,8 +64,14 @@ def test_after_balancing_each_gradient_has_its_share(bench, name):
         assert abs(before[f"gradient_ratio/{term}"] / share - 1) > 1e-3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["add", "tokd", "combine"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("add", marks=pytest.mark.slow),
+        pytest.param("tokd", marks=pytest.mark.every),
+        pytest.param("combine", marks=pytest.mark.every),
+    ],
+)
 def test_four_devices_balance_as_one(bench, name):
     ends = []
     with jax.enable_x64(True):

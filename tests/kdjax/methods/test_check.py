@@ -25,7 +25,7 @@ SHIPPED = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("kd", "tokd") else pytest.mark.every)
+        pytest.param(name, marks=pytest.mark.slow if name == "kd" else pytest.mark.every)
         for name in SHIPPED
     ],
 )

@@ -17,6 +17,18 @@ UNMOVED = {"qad": {"perturbation": "none"}, "combine": {"parts": ("kd",)}}
 """Options that leave the weights where they are, so that the gradient is that of the terms."""
 
 
+PAPERS = ("ckd", "add", "tokd", "qad")
+OTHERS = ("supervised", "kd", "baselines", "combine")
+of_the_papers = pytest.mark.parametrize(
+    "method_name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in PAPERS),
+        *(pytest.param(name, marks=pytest.mark.every) for name in OTHERS),
+    ],
+)
+"""The slow suite takes the papers' four, `make test-every` the others."""
+
+
 def first_step(bench, state, teachers, batch):
     """Returns all that can be asked of the first step: gradients, terms, metrics, teachers' gradients."""
     prepared = prepare_batch(bench.parts, state, batch)
@@ -164,7 +176,7 @@ def test_gradient_norms_are_those_of_each_term_alone(bench, method_name):
         assert float(norm(built.state, built.lesson(built.batch(0)), chosen)) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_first_gradients_of_four_devices_are_those_of_one(bench, method_name):
     # in float32 rounding alone is near 1e-5 where RKD divides distances by their mean
     with jax.enable_x64(True):
@@ -175,7 +187,7 @@ def test_first_gradients_of_four_devices_are_those_of_one(bench, method_name):
         assert np.linalg.norm(four[key] - expected) <= 1e-9 * scale, key
 
 
-@pytest.mark.slow
+@of_the_papers
 def test_five_steps_on_four_devices_are_those_on_one_in_float64(bench, method_name):
     with jax.enable_x64(True):
         one = flat(bench(method_name, dtype=jnp.float64).run(5).params)
@@ -186,7 +198,7 @@ def test_five_steps_on_four_devices_are_those_on_one_in_float64(bench, method_na
         assert np.abs(four[key] - expected).max() <= 1e-9 * scale, key
 
 
-@pytest.mark.slow
+@of_the_papers
 def test_step_under_jit_is_the_step_without(bench, method_name):
     built = bench(method_name)
     with jax.disable_jit():

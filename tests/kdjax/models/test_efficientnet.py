@@ -155,7 +155,7 @@ def test_b0_has_the_published_names(scheme):
     assert {here: table[here] for here in expected} == expected
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_keras_has_the_same_layers_with_parameters_of_the_same_shapes():
     if importlib.util.find_spec("keras") is None:
         pytest.skip("Keras is not installed")

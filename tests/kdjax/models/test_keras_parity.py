@@ -20,8 +20,26 @@ NO_DRAWS = {"drop_rate": 0.0, "drop_path_rate": 0.0}
 
 # odd and even sides, since `same` padding depends on them; all three kinds of file
 NETWORKS = [
-    pytest.param("ResNet50", "resnet50", "predictions", (64, 80), ".h5", {}, id="resnet50"),
-    pytest.param("Xception", "xception", "predictions", (75, 96), ".keras", {}, id="xception"),
+    pytest.param(
+        "ResNet50",
+        "resnet50",
+        "predictions",
+        (64, 80),
+        ".h5",
+        {},
+        id="resnet50",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "Xception",
+        "xception",
+        "predictions",
+        (75, 96),
+        ".keras",
+        {},
+        id="xception",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         "EfficientNetB0",
         "efficientnet_b0",
@@ -30,6 +48,7 @@ NETWORKS = [
         ".weights.h5",
         NO_DRAWS,
         id="efficientnet_b0",
+        marks=pytest.mark.every,
     ),
     pytest.param(
         "MobileNetV2",
@@ -39,6 +58,7 @@ NETWORKS = [
         ".h5",
         NO_DROPOUT,
         id="mobilenet_v2",
+        marks=pytest.mark.every,
     ),
     pytest.param(
         "MobileNetV3Large",
@@ -48,6 +68,7 @@ NETWORKS = [
         ".weights.h5",
         NO_DROPOUT,
         id="mobilenet_v3_large",
+        marks=pytest.mark.every,
     ),
 ]
 
@@ -94,7 +115,6 @@ def check_trees(ours, theirs):
         assert distance <= 1e-7 * norm + 1e-12 * largest, (key, distance, norm)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "name", "last", "size", "suffix", "options"), NETWORKS)
 def test_a_network_in_keras_layout_computes_and_learns_as_keras_does(
     theirs, name, last, size, suffix, options, tmp_path

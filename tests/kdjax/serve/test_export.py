@@ -16,10 +16,12 @@ from kdjax.cli import main
 from kdjax.data_pipeline import made
 from kdjax.evaluate.calibration import Calibration, Threshold, write_calibration
 from kdjax.evaluate.evaluation import Evaluation
+from kdjax.files import write_json
 from kdjax.folder import RunFolder
 from kdjax.serve import export_run, load_export, models
+from kdjax.serve.card import training_facts
 from kdjax.serve.exports import centre, is_export, read_export
-from kdjax.serve.models import _compare, _facts, rounding
+from kdjax.serve.models import _compare, rounding
 from kdjax.train import checkpoint
 from kdjax.train.loop import train
 
@@ -131,7 +133,8 @@ def test_the_card_has_the_numbers(exported):
 
 def test_the_card_of_a_run_that_is_as_long_as_its_epochs_says_so(tmp_path):
     config = configs.load("supervised:resnet_tiny", {"train.epochs": "3", "data.batch_size": "8"})
-    said = _facts(tmp_path, config, None)
+    write_json(RunFolder(tmp_path).config, configs.to_json(config))
+    said = training_facts(tmp_path)
     assert said == {"trained by": "supervised, 3 epochs at most, 8 images a step"}
 
 

@@ -217,7 +217,7 @@ def test_every_stage_can_be_explained(name):
     every_stage_has_a_gradient(name)
 
 
-KINDS = ("mobilenet_v3_large", "xception", "inception_resnet_v1", "f3net", "mat")
+KINDS = ("mobilenet_v3_large", "xception", "f3net")
 """What the slow suite takes of the networks; `make test-every` the others."""
 
 
