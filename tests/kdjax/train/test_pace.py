@@ -146,6 +146,8 @@ SLOW = (("add", 1), ("tokd", 1), ("supervised", 4))
 def test_fifty_steps_wait_for_no_transfer_and_compile_nothing_again(
     config_for, tmp_path, monkeypatch, method, devices
 ):
+    # trains the teacher, where no test before has
+    config = config_for(method, train__devices=devices, optimizer__learning_rate=1e-3)
     advance, give = trainer.Trainer.advance, lessons.Lessons.give
     guarded, first = [], []
 
@@ -166,7 +168,6 @@ def test_fifty_steps_wait_for_no_transfer_and_compile_nothing_again(
     monkeypatch.setattr(trainer.Trainer, "advance", advance_guarded)
     monkeypatch.setattr(lessons.Lessons, "give", give_guarded)
     with Recompiling() as recompiling:
-        config = config_for(method, train__devices=devices, optimizer__learning_rate=1e-3)
         assert train(config, tmp_path / "run")["step"] == 50
         assert sorted(recompiling.take()) == ["lesson", "student_step"]
     assert (len(first), len(guarded)) == (50, 50)
