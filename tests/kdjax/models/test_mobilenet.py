@@ -195,7 +195,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.every
 @pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="Keras is not installed")
 def test_layers_have_the_sizes_of_keras_own():
     environment = {**os.environ, "KERAS_BACKEND": "jax"}

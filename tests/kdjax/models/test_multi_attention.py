@@ -202,8 +202,13 @@ def test_the_backbone_has_the_layers_of_its_own_network_but_the_classifier():
         assert flatten_dict(own[collection]["backbone"]) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(jnp.float32, marks=pytest.mark.every),
+        pytest.param(jnp.bfloat16, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_step_is_finite_also_for_flat_images(dtype):
     network = multi_attention.build("mat", width=0.25, dtype=dtype)
     noise = jnp.float32(rng.normal(size=(2, 64, 64, 3)))

@@ -15,12 +15,11 @@ KINDS = (
     ("resnet_tiny", {}),
     pytest.param("dual_resnet_tiny", {}, marks=pytest.mark.slow),
     *(
-        pytest.param(name, {"width": 0.25}, marks=pytest.mark.slow)
-        for name in ("efficientnet_b0", "mobilenet_v3_large")
-    ),
-    *(
         pytest.param(name, {"width": 0.25}, marks=pytest.mark.every)
-        for name in ("mobilenet_v2", "xception", "f3net", "mat", "inception_resnet_v1")
+        for name in (
+            *("efficientnet_b0", "mobilenet_v3_large", "mobilenet_v2"),
+            *("xception", "f3net", "mat", "inception_resnet_v1"),
+        )
     ),
 )
 

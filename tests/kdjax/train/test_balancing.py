@@ -70,8 +70,13 @@ def latest(run, plan):
         return checkpoints.restore_latest(initial_state(plan)).state
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["start", "running"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("start", marks=pytest.mark.every),
+        pytest.param("running", marks=pytest.mark.slow),
+    ],
+)
 def test_a_balanced_run_logs_its_factors_and_shares_and_goes_on_bit_for_bit(
     config_for, tmp_path, monkeypatch, mode
 ):

@@ -129,7 +129,7 @@ def test_a_run_tells_the_share_of_the_peak_where_that_is_known(config_for, tmp_p
 
 
 METHODS = ("supervised", "kd", "ckd", "add", "tokd", "qad")
-SLOW = (("add", 1), ("tokd", 1), ("supervised", 4))
+SLOW = (("tokd", 1), ("supervised", 4))
 
 
 @pytest.mark.parametrize(

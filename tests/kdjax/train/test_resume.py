@@ -68,7 +68,7 @@ def kill_during(arguments, run, wanted, environment):
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param("supervised:resnet_tiny", marks=pytest.mark.slow),
+        pytest.param("supervised:resnet_tiny", marks=pytest.mark.every),
         pytest.param("combine:resnet_tiny", marks=pytest.mark.every),
         *(
             pytest.param(str(PROGRAMS / f"{name}.py"), marks=pytest.mark.every)

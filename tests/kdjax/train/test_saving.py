@@ -473,8 +473,15 @@ def test_weights_that_a_finite_loss_broke_are_never_saved(tiny_dataset, tmp_path
     assert json.loads((run / "broken" / "why.json").read_text())["weights"]
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("gradient", [False, pytest.param(True, marks=pytest.mark.every)])
+@pytest.mark.parametrize(
+    ("gradient", "devices"),
+    [
+        (False, 1),
+        pytest.param(True, 4, marks=pytest.mark.slow),
+        pytest.param(False, 4, marks=pytest.mark.every),
+        pytest.param(True, 1, marks=pytest.mark.every),
+    ],
+)
 def test_a_step_that_is_not_finite_is_left_out(tiny_dataset, tmp_path, capsys, gradient, devices):
     run = tmp_path / "run"
     config = brittle_config(
@@ -502,7 +509,7 @@ def test_a_step_that_is_not_finite_is_left_out(tiny_dataset, tmp_path, capsys, g
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(after["params"]))
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_an_average_is_of_the_updates_that_were_made(tiny_dataset, tmp_path):
     """The first step is left out: nothing of the initial weights is in the average of the other two."""
     run = tmp_path / "run"

@@ -38,8 +38,6 @@ SCALES = {"kd": 1.0, "ckd": 10.0, "add": 10.0, "tokd": 10.0, "qad": 1.0}
 MOST = 10.0
 """What no term's gradient may be beside the cross-entropy's, which a tiny data set makes small."""
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def teachers(tiny_dataset, tmp_path_factory):
@@ -112,7 +110,10 @@ def late_shares(rows):
     ]
 
 
-@pytest.mark.parametrize("rate", [2e-4, 5e-3])
+@pytest.mark.parametrize(
+    "rate",
+    [pytest.param(2e-4, marks=pytest.mark.every), pytest.param(5e-3, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("method", SCALES)
 def test_no_spike_no_harm_and_shares_that_stay(trained, known, method, rate):
     if rate not in known:
@@ -125,6 +126,7 @@ def test_no_spike_no_harm_and_shares_that_stay(trained, known, method, rate):
     assert max(shares) < MOST
 
 
+@pytest.mark.slow
 def test_what_broke_before_would_be_seen(trained):
     _, rows = trained("add", 5e-3, 10.0, method__mode="paper", train__balance="none")
     assert max(late_shares(rows)) > MOST

@@ -45,7 +45,7 @@ def test_some_steps_are_traced_and_the_weights_are_as_without(tiny_dataset, tmp_
     assert metrics[0] == metrics[1]
 
 
-@pytest.mark.slow
+@pytest.mark.every
 def test_a_trace_that_training_ends_in_is_written(tiny_dataset, tmp_path):
     train(config_for(tiny_dataset), tmp_path / "run", profile="5:600")
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
