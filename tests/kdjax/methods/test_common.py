@@ -220,13 +220,13 @@ def test_masked_examples_do_not_count(bench, method_name):
     assert found["loss"] != measured(built)["metrics"]["loss"]
 
 
-@pytest.mark.slow
+@of_the_papers
 def test_several_qualities_go_through_in_one_pass(bench, method_name):
     grads = flat(gradients(bench(method_name, qualities=("raw", "c23", "c40"))))
     assert all(np.isfinite(value).all() for value in grads.values())
 
 
-@pytest.mark.slow
+@of_the_papers
 def test_several_teachers_teach(bench, method_name):
     if method_name in ("supervised", "qad"):
         with pytest.raises(ValueError, match=r"teacher\.runs"):

@@ -168,6 +168,7 @@ def test_a_signal_saves_all_and_the_same_group_goes_on_bit_for_bit(
         assert_same_runs(one.run, other.run)
 
 
+@pytest.mark.slow
 def test_those_who_are_ahead_go_on_where_the_one_behind_has_failed(
     config_for, tmp_path, monkeypatch
 ):
@@ -203,6 +204,7 @@ def test_a_finished_one_joins_without_a_step(config_for, tmp_path):
     assert RunFolder(members[1].run).is_finished
 
 
+@pytest.mark.slow
 def test_those_that_find_no_room_are_told_and_can_follow(config_for, tmp_path, monkeypatch):
     own = [config_for("supervised:resnet_tiny", seed__student=seed) for seed in (1, 2, 3)]
     members = members_of(own, tmp_path)

@@ -63,6 +63,7 @@ def test_what_is_no_quality_is_refused(teacher, qualities, message):
         evaluate_run(teacher, qualities=qualities)
 
 
+@pytest.mark.slow
 def test_a_student_of_jpeg_has_a_teacher_of_another(tiny_dataset, teacher, tmp_path):
     names = {"student__qualities": "jpeg30,c40", "teacher__quality": "jpeg95"}
     config = settings(tiny_dataset, "kd:resnet_tiny", teacher__runs=str(teacher), **names)

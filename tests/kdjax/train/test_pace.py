@@ -110,6 +110,7 @@ def test_a_line_counts_from_the_one_before(monkeypatch):
     assert (found["seconds"], found["input_seconds"], found["images_per_second"]) == (1.0, 0.25, 16)
 
 
+@pytest.mark.slow
 def test_a_run_tells_the_share_of_the_peak_where_that_is_known(config_for, tmp_path, monkeypatch):
     monkeypatch.setattr(utilisation, "PEAKS", {"cpu": 1e12})
     config = config_for("kd", train__steps=4, train__log_every=2, train__devices=1)

@@ -230,6 +230,7 @@ def test_patterns_are_checked_before_a_sweep_begins(tiny_dataset):
         check_plan(config_for(tiny_dataset, optimizer__groups="stage1=0.1"))
 
 
+@pytest.mark.slow
 def test_a_run_with_optimizer_and_schedule_of_optax_goes_on_bit_for_bit(
     tiny_dataset, tmp_path, monkeypatch
 ):
@@ -294,6 +295,7 @@ def test_what_has_nothing_to_act_on_is_refused(tiny_dataset, changed, message):
         make_plan(config_for(tiny_dataset, **changed))
 
 
+@pytest.mark.slow
 def test_a_run_that_computes_stages_again_is_another_in_rounding_alone(tiny_dataset):
     _, plain = run_steps(make_plan(config_for(tiny_dataset, optimizer__name="sgd")))
     again = make_plan(config_for(tiny_dataset, optimizer__name="sgd", student__remat="stages"))

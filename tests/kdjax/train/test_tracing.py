@@ -30,6 +30,7 @@ def config_for(data, **own):
     return configs.load("supervised:resnet_tiny", settings(data, **own))
 
 
+@pytest.mark.slow
 def test_some_steps_are_traced_and_the_weights_are_as_without(tiny_dataset, tmp_path, capsys):
     words = [f"--config.{key}={value}" for key, value in settings(tiny_dataset).items()]
     command = ["train", "--config=supervised:resnet_tiny", *words]

@@ -113,14 +113,7 @@ def test_it_is_a_rotation_after_a_thousand_steps(method):
 
 @pytest.mark.parametrize(
     "method",
-    [
-        pytest.param("expm", marks=pytest.mark.slow),
-        *(
-            pytest.param(name, marks=pytest.mark.every)
-            for name in rotation.METHODS
-            if name != "expm"
-        ),
-    ],
+    [pytest.param(name, marks=pytest.mark.every) for name in rotation.METHODS],
 )
 def test_a_large_one_is_a_rotation_after_twenty_steps(method):
     free = optimise(1024, 20, rate=100.0, method=method)
