@@ -68,7 +68,10 @@ def run(options: argparse.Namespace) -> None:
                 raise
             with contextlib.suppress(OSError):
                 lines.cut()
-            told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            told: object = error
+            if isinstance(error, OSError):
+                # what a write fails with names no file
+                told = f"{error.filename or options.output or 'the output'}: {error.strerror}"
             raise UserError(f"{told}; {_so_far(lines.inputs, options)}") from error
         if page is not None:
             page.write(options.page)

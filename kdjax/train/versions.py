@@ -1,11 +1,14 @@
 """With which versions, and on what, a run was trained: noted when it begins, and when it goes on with others."""
 
+import contextlib
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from kdjax.checks import UserError
 from kdjax.files import write_json
 from kdjax.folder import RunFolder
 from kdjax.version import __version__
@@ -39,7 +42,10 @@ def note(run: Path, step: int, devices: int) -> None:
       devices: how many of this process it uses.
     """
     files = RunFolder(run)
-    before = [each for each in files.read_versions() if each["step"] < step]
+    before: list[dict[str, Any]] = []
+    # a damaged note keeps no run from going on
+    with contextlib.suppress(UserError):
+        before = [each for each in files.read_versions() if each["step"] < step]
     found = present(devices)
     if not before or before[-1]["versions"] != found:
         write_json(files.versions, [*before, {"step": step, "versions": found}])

@@ -40,10 +40,11 @@ def test_what_was_noted_of_lost_steps_is_dropped(tmp_path):
     assert noted(tmp_path) == [(0, f"1 x {kind}")]
 
 
-@pytest.mark.parametrize("text", ["{}", "[1, {}]", '[{"step": "0", "versions": {}}]'])
+@pytest.mark.parametrize("text", ["{", "{}", "[1, {}]", '[{"step": "0", "versions": {}}]'])
 def test_what_is_no_note_is_passed_over(tmp_path, text):
     files = RunFolder(tmp_path)
     files.versions.write_text(text)
-    assert files.read_versions() == []
+    if text != "{":
+        assert files.read_versions() == []
     versions.note(tmp_path, 0, 1)
     assert len(json.loads(files.versions.read_text())) == 1
